@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** What a run found: filled by the worlds, judged and written out by emu/verdict and emu/outputs. */
+#ifndef EMU_RESULT_H
+#define EMU_RESULT_H
+
+#include "emu/plan.h"
+
+/** Exit statuses of the command, which are verdicts too. */
+enum emu_exit {
+    EMU_HELD = 0,
+    EMU_VIOLATED = 1,
+    EMU_UNDECIDED = 2,
+    EMU_NO_PROGRESS = 3,
+    EMU_USAGE = 64,
+    EMU_SKIPPED = 77,
+};
+
+enum { RESULT_METRICS_MAX = 4096, RESULT_FIRST_MAX = 512 };
+
+struct result_metric {
+    char name[64]; /* "c0.pages_fetched"; unit last: "c0.miss_ns_p50" */
+    double value;
+    char text[32]; /* when the metric is a word ("FL_EPEERDEAD"); else empty */
+};
+
+struct result_check {
+    char id[8];
+    uint64_t checked;  /* bytes or states that were really compared */
+    uint64_t violated;
+    char unit[16];     /* "bytes", "states", "pages" */
+    char first[RESULT_FIRST_MAX]; /* first violation: expected, seen, where, when */
+};
+
+struct result_fault {
+    char kind[32]; /* "kill m0" */
+    char at[64];   /* "c0.page_fetched#12" */
+    uint64_t asked, fired;
+    uint64_t t_ns;
+};
+
+struct result_node {
+    char name[PLAN_NAME_MAX];
+    char role[16];
+    int pid; /* 0 in sim */
+    int exit_code, signal;
+    char why[RESULT_FIRST_MAX]; /* crash or failure with the node's last log lines */
+};
+
+struct result {
+    char fabric[16], tracker[16];
+    uint64_t trace_hash;   /* 0 in real runs */
+    uint64_t image_digest; /* XXH64 over all chunks of all memory nodes */
+    uint64_t duration_ns;
+    bool timed_out, no_progress, skipped, node_failed;
+    char why[RESULT_FIRST_MAX]; /* of the flags above */
+    size_t metric_count, check_count, fault_count, node_count;
+    struct result_metric *metrics; /* RESULT_METRICS_MAX */
+    struct result_check checks[PLAN_CHECKS_MAX];
+    struct result_fault faults[PLAN_STEPS_MAX];
+    struct result_node *nodes;     /* PLAN_NODES_MAX */
+};
+
+struct result *result_new(void);
+void result_free(struct result **r);
+
+/** Sets or adds; silently keeps the first RESULT_METRICS_MAX. */
+void result_metric(struct result *r, const char *name, double value);
+void result_metric_text(struct result *r, const char *name, const char *text);
+
+/** Sums over nodes are added under the bare name ("misses" = sum of "*.misses"). */
+void result_sum_metrics(struct result *r);
+
+/** The check's record, created when new; NULL when the table is full. */
+struct result_check *result_check(struct result *r, const char *id, const char *unit);
+
+/** Verdict by the contract: 1 before 3 before 2; a requested check that compared nothing, or a
+ * fault that never fired, is undecided. @why: one line for people. */
+enum emu_exit result_judge(const struct plan *p, const struct result *r, struct fl_errmsg *why);
+
+struct run_opts {
+    const char *fabric;  /* "tcp", "sockets", "verbs", "sim" */
+    const char *tracker; /* "mprotect", "actor" */
+    const char *wait;    /* "adaptive", "block", "spin" */
+    const char *out_dir; /* exists and is writable */
+    bool quiet;
+};
+
+/** Run one plan (one variant). Fill @ret; FL_OK also when something was violated. Errors are those
+ * of setting up: FL_EINVAL and the like, message in @err. */
+int emu_run_real(const struct plan *p, const struct run_opts *o, struct result *ret,
+                 struct fl_errmsg *err);
+int emu_run_sim(const struct plan *p, const struct run_opts *o, struct result *ret,
+                struct fl_errmsg *err);
+
+#endif
