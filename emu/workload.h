@@ -23,7 +23,9 @@ struct work_gen {
     double zeta[3];    /* zipf: constants of the generator */
 };
 
-/** Prepares thread @thread of workload @w on a region of @region_bytes. */
+/** Prepares thread @thread of workload @w (one of @p's) on a region of @region_bytes. Every byte of
+ * the region has at most one writer: threads own disjoint bytes, and actor workloads that share a
+ * region divide it evenly (span_bytes then counts from the start of the share). */
 void work_init(struct work_gen *g, const struct plan *p, const struct plan_workload *w,
                uint32_t thread, uint64_t region_bytes);
 
