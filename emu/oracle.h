@@ -30,6 +30,40 @@ void oracle_bad_load(struct oracle *o, uint16_t region, uint64_t off, uint64_t e
 /** @bytes of loads were compared with the shadow; thread-safe. */
 void oracle_good_loads(struct oracle *o, uint64_t bytes);
 
+/** The bytes [@off, @off + @len_bytes) are undecided: a store of them failed. Thread-safe. */
+void oracle_undecided(struct oracle *o, uint16_t region, uint64_t off, uint64_t len_bytes);
+
+/* --- what the node does, called by emu/node.c on the device thread -------------------------- */
+
+void oracle_on_gate(struct oracle *o, uint16_t region, uint32_t page, uint32_t count,
+                    enum fl_prot prot);
+/** @src: page-shaped bytes that were installed in a page of this compute node. */
+void oracle_on_install(struct oracle *o, uint16_t region, uint32_t page, fl_mask mask,
+                       const uint8_t *src);
+/** @since_ns: earliest time at which the store can have happened. */
+void oracle_on_dirty(struct oracle *o, uint16_t region, uint32_t page, uint64_t since_ns);
+/** The periodic write-back of a region began, @late_ns after the time its timer was set to. */
+void oracle_on_period(struct oracle *o, uint16_t region, uint64_t now_ns, uint64_t late_ns);
+void oracle_on_snap(struct oracle *o, uint16_t region, uint32_t page, uint64_t now_ns);
+/** Lines of a page are handed to the fabric; @src: the page buffer. */
+void oracle_on_post(struct oracle *o, const struct fl_rma *op, const uint8_t *src);
+/** One contiguous span of a posted operation, as the fabric gets it. */
+void oracle_on_span(struct oracle *o, const struct fl_rma *op, uint64_t page_off,
+                    uint64_t len_bytes);
+/** The answer to a posted operation or batch entry. */
+void oracle_on_done(struct oracle *o, const struct fl_rma *op, const uint8_t *src, int status,
+                    uint64_t now_ns);
+void oracle_on_fence(struct oracle *o, uint16_t node, int status);
+void oracle_on_peer_down(struct oracle *o, uint16_t node);
+void oracle_on_drop(struct oracle *o, uint16_t region, uint32_t page, const uint8_t *live);
+void oracle_on_close(struct oracle *o, uint16_t region, int status, uint64_t lost_lines);
+/** Memory node: an entry of a log batch was written to a chunk. */
+void oracle_on_apply(struct oracle *o, uint16_t chunk, uint32_t page, uint64_t seq);
+/** Memory node in sim: a piece of a one-sided write landed. */
+void oracle_on_land(struct oracle *o, uint16_t chunk, uint32_t page, uint64_t seq);
+/** End of a node: @posted as counted by the transport, @own by the core. */
+void oracle_on_bytes(struct oracle *o, uint64_t posted_bytes, uint64_t own_bytes);
+
 /* --- final compare -------------------------------------------------------------------------- */
 
 /** Expected content of a page of a region after close: shadow, or the application's last view.
@@ -42,6 +76,11 @@ bool oracle_expect_digest(struct oracle *o, uint16_t region, uint32_t page, uint
 
 /** Compares one page with the memory node's own bytes; counts for W1 and W3. */
 void oracle_compare(struct oracle *o, uint16_t region, uint32_t page, const uint8_t *remote);
+
+/** Bytes posted by compute nodes against bytes that arrived at memory nodes, over the whole run.
+ * Only meaningful when nothing failed in between. Counts for W5. */
+void oracle_cross_bytes(const struct plan *p, struct result *r, uint64_t posted_bytes,
+                        uint64_t arrived_bytes);
 
 /** Merges this node's checks into the result. Only ids the plan asks for. */
 void oracle_report(struct oracle *o, struct result *r);
