@@ -52,7 +52,13 @@ enum fl_power { FL_POWER_AC_LOST, FL_POWER_AC_BACK, FL_POWER_BATTERY, FL_POWER_S
 
 enum fl_admin { FL_ADMIN_MIGRATE, FL_ADMIN_RECLAIM, FL_ADMIN_REJOIN, FL_ADMIN_QUIESCE };
 
+/** What the program asked of its persistence domain (PERSIST.a). */
+enum fl_persist { FL_PERSIST_FLUSH, FL_PERSIST_FENCE };
+
 enum { FL_NO_NODE = 0xffff, FL_MSG_ENTRIES_MAX = 64, FL_MSG_PAYLOAD_MAX = 64 * 1024 };
+
+/** fl_store.buf: the lines are taken from the page itself (persistent memory, chunks). */
+#define FL_BUF_LIVE UINT32_MAX
 
 /** A page of a chunk on a memory node. */
 struct fl_slot {
@@ -73,11 +79,18 @@ struct fl_rma {
     fl_mask mask;          /* lines to move; the world posts one operation per run */
     uint64_t seq;          /* sequence number of this page's write-back, 0 for reads */
     uint64_t deadline_ns;  /* relative to now; FL_ETIMEDOUT when it passes */
+    uint8_t want_sum;      /* DONE.a: XXH64 of the lines of @mask in the buffer, in order */
+    /* Erasure code, mechanism C; a world without one answers FL_ENOSYS. 0: plain page. n: share
+     * n - 1 of @share_data data shares (equal runs of lines) and @share_parity parity shares, each
+     * in the first lines of its slot; @mask is unused. A write computes the share from the buffer.
+     * Reads of any @share_data different shares into one buffer make the page whole there. */
+    uint8_t share, share_data, share_parity;
 };
 
 /**
  * Messages. All share one header and one layout: @entry_count entries, then for each entry the
- * lines of its mask, packed. A new message is a new row here; codec and worlds stay.
+ * lines of its mask, packed. A new message is a new row here; codec and worlds stay. Messages with
+ * a value from FL_MSG_BARE on only name lines (requests, manifests, missing sets): none travel.
  * X(enumerator, value on the wire, class, name)
  */
 #define FL_MSGS(X)                                                                                 \
@@ -94,12 +107,20 @@ enum fl_msg_type {
 #undef X
 };
 
+enum { FL_MSG_BARE = 0x80 };
+
+/** True when the masks of this message's entries name lines that do not travel with it. */
+static inline bool fl_msg_bare(uint8_t type)
+{
+    return type >= FL_MSG_BARE;
+}
+
 struct fl_msg_entry {
-    uint16_t chunk;  /* chunk at the receiver */
+    uint16_t chunk;  /* chunk at the receiver; its region when that is a compute node */
     uint16_t region; /* region at the sender */
     uint32_t page;   /* page within the chunk */
-    fl_mask mask;    /* lines that travel with the message */
-    uint64_t seq;    /* sequence number of this page */
+    fl_mask mask;    /* lines that travel with the message, or are named by a bare one */
+    uint64_t seq;    /* sequence number of this page; mechanism C: epoch of the slot */
     uint32_t buf;    /* sender only: page buffer the lines are taken from */
     uint32_t whole;  /* page was dirty as a whole */
 };
@@ -125,16 +146,20 @@ struct fl_src {
     uint32_t idx; /* page buffer, or entry of the message being handled in this step */
 };
 
-/** Persistent media operation. */
+/**
+ * Persistent media operation, answered by DONE. LINES, and READ with a mask, move lines of (region,
+ * page) from or to @buf. RECORD puts @b under key @a, whole or not at all; READ with an empty mask
+ * gets it: DONE.b, FL_EINVAL when never written, FL_ECORRUPT when torn. Only SYNC makes durable.
+ */
 struct fl_store {
     uint64_t tag;
     enum fl_store_op op;
     uint16_t region;
     uint32_t page;
-    uint32_t buf;
+    uint32_t buf; /* page buffer, or FL_BUF_LIVE */
     fl_mask mask;
     uint64_t seq;
-    uint64_t a, b; /* record: type and value */
+    uint64_t a, b; /* record: key (type and index) and value */
 };
 
 /** Events. One struct for all: unused fields are zero. */
@@ -143,6 +168,7 @@ struct fl_store {
     X(FL_EV_TIMER, "TIMER")         /* tag: timer id; a: lateness_ns */                            \
     X(FL_EV_MSG, "MSG")             /* node, msg */                                                \
     X(FL_EV_DONE, "DONE")           /* tag, status: answer to send, rma_*, commit, fence, store */ \
+                                    /* a: sum that an rma wanted; b: record that a store read */   \
     X(FL_EV_CREDIT, "CREDIT")       /* node, a: class: room to send again after FL_EAGAIN */       \
     X(FL_EV_PEER_UP, "PEER_UP")     /* node, a: incarnation */                                     \
     X(FL_EV_PEER_DOWN, "PEER_DOWN") /* node, a: incarnation, status */                             \
@@ -151,14 +177,14 @@ struct fl_store {
     X(FL_EV_COH, "COH")             /* region, page, mask, a: enum fl_coh */                       \
     X(FL_EV_GATED, "GATED")         /* tag, status: answer to gate; FL_ENOSPC: mapping limit */    \
     X(FL_EV_MAPPED, "MAPPED")       /* tag, status: answer to map */                               \
-    X(FL_EV_PERSIST, "PERSIST")     /* region, page, mask, a: flush or fence of the program */     \
+    X(FL_EV_PERSIST, "PERSIST")     /* region, page, mask, ticket (thread), a: enum fl_persist */  \
     X(FL_EV_OPEN, "OPEN")           /* ticket, region */                                           \
     X(FL_EV_CLOSE, "CLOSE")         /* ticket, region */                                           \
     X(FL_EV_PRESSURE, "PRESSURE")   /* a: pages that should leave device memory */                 \
-    X(FL_EV_VCPU, "VCPU")           /* tag, status, a: vm: answer to vcpu */                       \
+    X(FL_EV_VCPU, "VCPU")           /* tag, status, a: vm: answer to vcpu; region, page of state */\
     X(FL_EV_RATE, "RATE")           /* node, a: live bandwidth in bytes per second */              \
     X(FL_EV_POWER, "POWER")         /* a: enum fl_power, b: nanoseconds left */                    \
-    X(FL_EV_ADMIN, "ADMIN")         /* a: enum fl_admin, region, node; ticket */
+    X(FL_EV_ADMIN, "ADMIN")         /* a: enum fl_admin, region, node, page, b: pages; ticket */
 
 enum fl_ev_kind {
 #define X(e, name) e,
@@ -289,6 +315,11 @@ static inline void fl_fence(struct fl_env *e, uint16_t node, uint64_t tag)
  * Changes the protection of pages in every thread, busy gates waited out. Raising to FL_PROT_RW
  * takes the twin first. GATED(tag): FL_OK, or FL_ENOSPC (kernel mapping limit; unchanged). All
  * DIRTY events of stores made before the change are delivered before GATED.
+ * A gate over many pages is one consistent cut: a store it holds back anywhere in the range stays
+ * back until GATED. What a first store to a FL_PROT_READ page does is a property of the region: it
+ * opens the page in the thread and tells by DIRTY (W), or it is a MISS and waits (C, P). Regions
+ * whose mechanism needs no diff (C, M) keep no twins. In a line-grain region (M, exact trackers
+ * only) an access to a line that was not installed since the last HOLE is a MISS at any protection.
  */
 static inline void fl_gate(struct fl_env *e, uint16_t region, uint32_t page, uint32_t count,
                            enum fl_prot prot, uint64_t tag)
@@ -298,7 +329,8 @@ static inline void fl_gate(struct fl_env *e, uint16_t region, uint32_t page, uin
 
 /**
  * Copies the live page into page buffer @buf, ends its twin and returns the lines that differ from
- * the twin (none if there was no twin). The page must be gated to READ or NONE.
+ * the twin (none if there was no twin). The page must be gated to READ or NONE. On a memory node
+ * the page is a chunk's: no gate, no twin.
  */
 static inline fl_mask fl_snap(struct fl_env *e, uint16_t region, uint32_t page, uint32_t buf)
 {
@@ -312,7 +344,13 @@ static inline void fl_install(struct fl_env *e, uint16_t region, uint32_t page, 
     e->ops->install(e, region, page, mask, src);
 }
 
-/** Changes what the page's entry refers to. The page must be gated to NONE. MAPPED(tag). */
+/**
+ * Changes what the page's entry refers to. The page must be gated to NONE. MAPPED(tag): FL_OK, or
+ * FL_ENOSPC (kernel mapping limit; unchanged). A fresh frame's bytes are undefined until installed.
+ * Loads of a FL_MAP_SLOT page read the chunk itself, without events. When its node goes down the
+ * world makes such pages FL_PROT_NONE before it delivers PEER_DOWN. On a memory node the page is a
+ * chunk's, ungated, and a hole is filled with 0xDD, so that a read of freed bytes shows.
+ */
 static inline void fl_map(struct fl_env *e, uint16_t region, uint32_t page, enum fl_map_kind kind,
                           struct fl_slot slot, uint64_t tag)
 {
@@ -325,11 +363,17 @@ static inline void fl_resume(struct fl_env *e, uint32_t ticket, int status)
     e->ops->resume(e, ticket, status);
 }
 
+/**
+ * Operates the processor of a VM. VCPU(tag). Its registers have a state page in the VM's region
+ * that the guest cannot reach: EXPORT fills it, IMPORT reads it, and it travels like any page. A
+ * processor that waits for a line stays blocked inside its access; PAUSE stops it between two.
+ */
 static inline void fl_vcpu(struct fl_env *e, uint16_t vm, enum fl_vcpu_op op, uint64_t tag)
 {
     e->ops->vcpu(e, vm, op, tag);
 }
 
+/** See struct fl_store. */
 static inline void fl_store(struct fl_env *e, const struct fl_store *s)
 {
     e->ops->store(e, s);
