@@ -1,46 +1,189 @@
 # SPDX-License-Identifier: Apache-2.0
-# Farline. `make help` lists the targets.
-CC ?= gcc
+# Farline. `make help` lists the targets. One file, no recursion but for `check`, which runs each
+# lane as its own make under a time limit.
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+CLANG ?= clang
 BUILD ?= build
 CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+SCENARIO ?= scenarios/writeback/sqlite.lua
+FUZZ_SECONDS ?= 20
+COVERAGE_MIN ?= 85
+
 PKGS = libfabric libevent_core libevent_extra libevent_pthreads jansson lua5.4 libxxhash zlib sqlite3 libcrypto
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion -Werror
-ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARN) $(shell pkg-config --cflags $(PKGS)) $(CFLAGS) -pthread -MMD -MP
-LIBS = $(shell pkg-config --libs $(PKGS)) -lmimalloc -lm -pthread
+LANG_FLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARN)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+ALL_CFLAGS = $(LANG_FLAGS) $(PKG_CFLAGS) $(CFLAGS) -pthread
+LIBS = $(PKG_LIBS) -lmimalloc -lm -pthread
 
+# ---- sources: one wildcard per layer; a test is tests/KIND/test_*.c, the rest there is shared ----
 BASE_SRC = $(wildcard emu/base/*.c)
 COH_SRC = $(wildcard coherence/*.c)
 TP_SRC = $(wildcard transport/*.c)
 MECH_SRC = $(wildcard emu/mech/*.c)
 EMU_SRC = $(filter-out emu/main.c,$(wildcard emu/*.c))
-obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-LIB = $(BUILD)/libfarline.a
+LIB_SRC = $(BASE_SRC) $(COH_SRC) $(TP_SRC) $(MECH_SRC) $(EMU_SRC)
+SUPPORT_SRC = $(filter-out $(wildcard tests/*/test_*.c),\
+	$(wildcard tests/support/*.c tests/unit/*.c tests/sim/*.c tests/real/*.c))
+UNIT_SRC = $(wildcard tests/unit/test_*.c)
+SIM_SRC = $(wildcard tests/sim/test_*.c)
+REAL_SRC = $(wildcard tests/real/test_*.c)
+REAL_SH = $(wildcard tests/real/test_*.sh)
+BENCH_SRC = $(wildcard tests/bench/bench_*.c)
+FUZZ_SRC = $(wildcard tests/fuzz/fuzz_*.c)
+ALL_SRC = $(LIB_SRC) $(wildcard emu/main.c tests/*/*.c)
+HEADERS = $(wildcard emu/base/*.h coherence/*.h transport/*.h emu/mech/*.h emu/*.h tests/*/*.h)
+SHELL_SRC = $(filter-out %.txt %.yml,$(wildcard ci/* .ci/run tests/*/*.sh))
+
+# Pure parts: no fabric, no traps, no processes. They also build for other machines (check-cross).
+PURE_TESTS = $(UNIT_SRC) $(SIM_SRC)
+
+# $(call bin,DIR,SOURCES): the test programs of these sources in a build directory
+bin = $(patsubst tests/%.c,$(1)/tests/%,$(2))
+# The same files in every lane, for ci/run-tests
+say = @printf '  %-7s %s\n'
 
 all: $(BUILD)/farline ## build build/farline
 
-$(BUILD)/obj/%.o: %.c
+# ---- one build directory per variant --------------------------------------------------------------
+# $(call variant,DIR,COMPILER,FLAGS,LIBS): objects, library, program and tests of one variant.
+# DIR/flags changes only when compiler or flags do, so a changed CFLAGS rebuilds.
+define variant
+$(1)/flags: FORCE
+	@mkdir -p $$(@D)
+	@printf '%s\n' '$(2) $$(subst ','\'',$(3) $(4) $$(LDFLAGS))' | cmp -s - $$@ || \
+		printf '%s\n' '$(2) $$(subst ','\'',$(3) $(4) $$(LDFLAGS))' > $$@
+
+$(1)/obj/%.o: %.c $(1)/flags
+	@mkdir -p $$(@D)
+	$$(say) CC $$@
+	@$(2) $(3) -MMD -MP -c $$< -o $$@
+
+$(1)/libfarline.a: $$(patsubst %.c,$(1)/obj/%.o,$$(LIB_SRC))
+	@rm -f $$@
+	$$(say) AR $$@
+	@ar rcs $$@ $$^
+
+$(1)/libsupport.a: $$(patsubst %.c,$(1)/obj/%.o,$$(SUPPORT_SRC))
+	@rm -f $$@
+	@ar rcs $$@ $$^
+
+$(1)/farline: $(1)/obj/emu/main.o $(1)/libfarline.a
+	$$(say) LD $$@
+	@$(2) $(3) $$(LDFLAGS) $$^ $(4) -o $$@
+
+$(1)/tests/%: $(1)/obj/tests/%.o $(1)/libsupport.a $(1)/libfarline.a
+	@mkdir -p $$(@D)
+	$$(say) LD $$@
+	@$(2) $(3) $$(LDFLAGS) $$^ -lcmocka $(4) -o $$@
+
+.PRECIOUS: $(1)/obj/%.o
+endef
+
+ASAN_FLAGS = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+TSAN_FLAGS = -O1 -g -fsanitize=thread
+COV_FLAGS = -O0 -g --coverage -fprofile-update=atomic -fprofile-abs-path
+FUZZ_FLAGS = -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+
+$(eval $(call variant,$(BUILD),$$(CC),$$(ALL_CFLAGS),$$(LIBS)))
+$(eval $(call variant,build-asan,$$(CC),$$(LANG_FLAGS) $$(PKG_CFLAGS) $$(ASAN_FLAGS) -pthread,$$(LIBS)))
+$(eval $(call variant,build-tsan,$$(CC),$$(LANG_FLAGS) $$(PKG_CFLAGS) $$(TSAN_FLAGS) -pthread,$$(LIBS)))
+$(eval $(call variant,build-cov,$$(CC),$$(LANG_FLAGS) $$(PKG_CFLAGS) $$(COV_FLAGS) -pthread,$$(LIBS)))
+$(eval $(call variant,build-clang,$$(CLANG),$$(ALL_CFLAGS),$$(LIBS)))
+$(eval $(call variant,build-fuzz,$$(CLANG),$$(LANG_FLAGS) $$(PKG_CFLAGS) $$(FUZZ_FLAGS) -pthread,$$(LIBS)))
+
+build-fuzz/fuzz_%: build-fuzz/obj/tests/fuzz/fuzz_%.o build-fuzz/libfarline.a
+	$(say) LD $@
+	@$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -pthread $^ $(LIBS) -o $@
+
+# ---- lanes ------------------------------------------------------------------------------------------
+check: ## every lane, timed; ends with the sum of all test cases
+	@MAKE="$(MAKE)" ci/lanes $(LANES)
+
+LANES ?= lint unit sim real asan tsan clang cross fuzz coverage
+
+unit: check-unit
+check-unit: $(call bin,$(BUILD),$(UNIT_SRC)) ## unit tests, one program per source file
+	@ci/run-tests unit --build $(BUILD) $^
+
+check-sim: $(call bin,$(BUILD),$(SIM_SRC)) $(BUILD)/farline ## property tests in the simulator
+	@ci/run-tests sim --build $(BUILD) --timeout 240 $(filter-out %/farline,$^)
+
+check-real: $(call bin,$(BUILD),$(REAL_SRC)) $(BUILD)/farline ## tests with real processes and fabrics
+	@ci/run-tests real --build $(BUILD) --timeout 240 $(filter-out %/farline,$^) $(REAL_SH)
+
+# The trap handler of the tracker must be ours, and only memory of its own may crash the program.
+ASAN_ENV = ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:allow_user_segv_handler=1:detect_stack_use_after_return=0:abort_on_error=1 \
+	UBSAN_OPTIONS=print_stacktrace=1
+check-asan: $(call bin,build-asan,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) build-asan/farline ## all tests with AddressSanitizer and UBSan
+	@$(ASAN_ENV) ci/run-tests asan --build build-asan --timeout 400 $(filter-out %/farline,$^) $(REAL_SH)
+
+check-tsan: $(call bin,build-tsan,$(UNIT_SRC) $(SIM_SRC)) ## unit and simulator tests with ThreadSanitizer (exclusions: ci/tsan-excluded.txt)
+	@ci/run-tests tsan --build build-tsan --timeout 400 --exclude ci/tsan-excluded.txt \
+		--wrap 'setarch -R' $^
+
+check-clang: build-clang/farline $(call bin,build-clang,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) ## everything built by clang, unit tests run
+	@ci/run-tests clang --build build-clang $(call bin,build-clang,$(UNIT_SRC))
+
+check-cross: ## pure parts for arm64 and s390x under qemu-user, same trace hash
+	@ci/cross arm64 s390x
+
+fuzz-smoke: $(patsubst tests/fuzz/%.c,build-fuzz/%,$(FUZZ_SRC)) ## each fuzz target for FUZZ_SECONDS on its corpus
+	@ci/fuzz-smoke $(FUZZ_SECONDS) $^
+
+# ---- lint -------------------------------------------------------------------------------------------
+$(BUILD)/lint/%.tidy: %.c .clang-tidy $(HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c $< -o $@
+	$(say) TIDY $<
+	@clang-tidy --quiet --warnings-as-errors='*' $< -- $(LANG_FLAGS) $(PKG_CFLAGS) > $@.log 2>&1 || \
+		{ cat $@.log; exit 1; }
+	@mv $@.log $@
 
-$(LIB): $(call obj,$(BASE_SRC) $(COH_SRC) $(TP_SRC) $(MECH_SRC) $(EMU_SRC))
-	@rm -f $@
-	ar rcs $@ $^
+tidy: $(patsubst %.c,$(BUILD)/lint/%.tidy,$(ALL_SRC))
 
-$(BUILD)/farline: $(call obj,emu/main.c) $(LIB)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+lint: ## clang-tidy, cppcheck, shellcheck, format, include rule
+	@MAKE="$(MAKE)" BUILD=$(BUILD) ci/lint
 
-$(BUILD)/tests/%: tests/%.c $(LIB)
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $< $(LIB) $(LIBS) -lcmocka -o $@
+format: ## rewrite all C files by .clang-format
+	clang-format -i $(ALL_SRC) $(HEADERS)
 
-unit: $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c)) ## unit tests
-	@for t in $^; do echo "== $$t"; $$t || exit 1; done
+lint-files: # names for ci/lint, one list a line
+	@echo "c $(ALL_SRC)"; echo "h $(HEADERS)"; echo "sh $(SHELL_SRC)"
+
+# ---- figures ----------------------------------------------------------------------------------------
+coverage: $(call bin,build-cov,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) build-cov/farline ## line coverage of all tests, at least COVERAGE_MIN percent
+	@ci/coverage build-cov $(COVERAGE_MIN) $(filter-out %/farline,$^) $(REAL_SH)
+
+bench: $(call bin,$(BUILD),$(BENCH_SRC)) $(BUILD)/farline ## figures against raw code: table and build/bench.json
+	@ci/bench --build $(BUILD) $(filter-out %/farline,$^)
+
+demo: $(BUILD)/farline ## SQLite on the memory of other processes, checked
+	$(BUILD)/farline run $(SCENARIO)
+
+# ---- install ----------------------------------------------------------------------------------------
+install: $(BUILD)/farline ## PREFIX, DESTDIR: program, man pages, scenarios
+	install -D -m 755 $(BUILD)/farline $(DESTDIR)$(PREFIX)/bin/farline
+	set -e; for m in $(wildcard man/*.[1-8]); do \
+		install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$$(basename $$m); done
+	set -e; find scenarios -type f | while read -r f; do \
+		install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/farline/$$f"; done
 
 clean: ## remove what was built
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) build-*
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | sort | while IFS='	' read -r t d; do \
+		printf '%-14s %s\n' "$$t" "$$d"; done
 
-.PHONY: all unit clean help
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+FORCE:
+.SECONDARY:
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.PHONY: all check unit check-unit check-sim check-real check-asan check-tsan check-clang check-cross \
+	fuzz-smoke tidy lint lint-files format coverage bench demo install clean help FORCE
+-include $(wildcard $(foreach d,$(BUILD) build-asan build-tsan build-cov build-clang build-fuzz,\
+	$(foreach s,emu emu/base emu/mech coherence transport tests/unit tests/sim tests/real tests/support tests/fuzz tests/bench,$(d)/obj/$(s)/*.d)))
