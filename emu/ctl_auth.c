@@ -54,12 +54,11 @@ int ctl_key_new(uint8_t ret[CTL_KEY_BYTES])
     return RAND_bytes(ret, CTL_KEY_BYTES) == 1 ? FL_OK : FL_EIO;
 }
 
-void ctl_key_derive(const uint8_t key[CTL_KEY_BYTES], const char *label,
-                    uint8_t ret[CTL_KEY_BYTES])
+void ctl_key_derive(const uint8_t key[CTL_KEY_BYTES], const char *label, uint8_t ret[CTL_KEY_BYTES])
 {
     unsigned len = 0;
-    FL_ASSERT(HMAC(EVP_sha256(), key, CTL_KEY_BYTES, (const uint8_t *)label, strlen(label), ret,
-                   &len));
+    FL_ASSERT(
+        HMAC(EVP_sha256(), key, CTL_KEY_BYTES, (const uint8_t *)label, strlen(label), ret, &len));
     FL_ASSERT(len == CTL_KEY_BYTES);
 }
 
