@@ -27,7 +27,7 @@ struct wb_chunk_cfg {
 };
 
 struct wb_region_cfg {
-    uint32_t page_count;
+    uint32_t page_count; /* 0: this index is a region of another node */
     uint16_t chunk_count;
     struct wb_chunk_cfg chunks[WB_CHUNKS_MAX];
     uint64_t period_ns;          /* FL_NEVER: no periodic write-back */

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "emu/node.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "emu/base/assert.h"
+#include "emu/base/log.h"
+#include "emu/node_priv.h"
+
+/* --- events --------------------------------------------------------------------------------- */
+
+void node_trace(struct emu_node *n, enum fl_trace_kind kind, unsigned code, uint32_t region,
+                uint32_t page, uint64_t a, uint64_t b)
+{
+    if (n->cfg.trace != NULL) {
+        struct fl_trace_rec r = {
+            node_now(n), n->cfg.self, (uint16_t)kind, (uint16_t)code, region, page, a, b};
+        fl_trace_add(n->cfg.trace, &r);
+    }
+}
+
+void node_post(struct emu_node *n, const struct fl_event *ev)
+{
+    if (n->ev_count == n->ev_cap) {
+        uint32_t cap = n->ev_cap * 2;
+        struct fl_event *q = malloc(cap * sizeof *q);
+
+        FL_ASSERT(q != NULL);
+        for (uint32_t i = 0; i < n->ev_count; i++) {
+            q[i] = n->events[(n->ev_head + i) & (n->ev_cap - 1)];
+        }
+        free(n->events);
+        n->events = q;
+        n->ev_cap = cap;
+        n->ev_head = 0;
+    }
+    n->events[(n->ev_head + n->ev_count++) & (n->ev_cap - 1)] = *ev;
+}
+
+static void post_answer(struct emu_node *n, enum fl_ev_kind kind, uint64_t tag, int status)
+{
+    node_post(n, &(struct fl_event){.kind = kind, .tag = tag, .status = status});
+}
+
+static void step(struct emu_node *n, const struct fl_event *ev)
+{
+    node_trace(n, FL_TR_EVENT, ev->kind, ev->region, ev->page, ev->tag ^ ev->ticket,
+               (uint64_t)(uint32_t)ev->status);
+    if (n->wb != NULL) {
+        wb_step(n->wb, &n->env, ev);
+    } else {
+        mn_step(n->mn, &n->env, ev);
+    }
+}
+
+static void drain_events(struct emu_node *n)
+{
+    while (n->ev_count > 0) {
+        struct fl_event ev = n->events[n->ev_head];
+
+        n->ev_head = (n->ev_head + 1) & (n->ev_cap - 1);
+        n->ev_count--;
+        step(n, &ev);
+    }
+}
+
+/* --- tracker notes -------------------------------------------------------------------------- */
+
+static void note_dirty(struct emu_node *n, const struct coh_note *note)
+{
+    uint64_t now = node_now(n);
+
+    /* While the device was promised to look later (armed), the store may be as old as the last
+     * look; otherwise the note woke us. */
+    if (n->oracle != NULL) {
+        oracle_on_dirty(n->oracle, note->region, note->page, n->armed ? n->drained_ns : now);
+    }
+    node_sample_add(n, note->region, note->page);
+}
+
+void node_drain_notes(struct emu_node *n)
+{
+    struct coh_note note;
+
+    if (n->trk == NULL) {
+        return;
+    }
+    while (n->trk->ops->next(n->trk, &note)) {
+        struct fl_event ev = {.region = note.region,
+                              .page = note.page,
+                              .ticket = note.ticket,
+                              .access = note.access,
+                              .mask = note.mask};
+
+        switch (note.kind) {
+        case COH_NOTE_MISS:
+            ev.kind = FL_EV_MISS;
+            n->miss_at_ns[note.ticket % COH_THREADS_MAX] = node_now(n);
+            node_post(n, &ev);
+            break;
+        case COH_NOTE_DIRTY:
+            ev.kind = FL_EV_DIRTY;
+            note_dirty(n, &note);
+            node_post(n, &ev);
+            break;
+        case COH_NOTE_GATE_FREE:
+            n->gate_retry = true;
+            break;
+        }
+    }
+    n->drained_ns = node_now(n);
+}
+
+/* --- calls of the core: time, memory ------------------------------------------------------- */
+
+static struct emu_node *of(struct fl_env *e)
+{
+    return (struct emu_node *)(void *)e;
+}
+
+static uint64_t env_now(struct fl_env *e)
+{
+    return node_now(of(e));
+}
+
+static uint64_t env_rng(struct fl_env *e, enum fl_stream s)
+{
+    return fl_rng_next(&of(e)->rng[s]);
+}
+
+static void env_timer(struct fl_env *e, uint64_t tag, uint64_t after_ns)
+{
+    struct emu_node *n = of(e);
+
+    node_trace(n, FL_TR_CALL, FL_CALL_TIMER, 0, 0, tag, after_ns);
+    node_timer_set(n, tag, after_ns == FL_NEVER ? FL_NEVER : node_now(n) + after_ns);
+}
+
+/* True when the gate is done, whichever way. */
+static bool try_gate(struct emu_node *n, const struct gate_wait *g)
+{
+    int rc = n->trk->ops->gate(n->trk, g->region, g->page, g->count, g->prot);
+
+    if (rc == FL_EAGAIN) {
+        return false;
+    }
+    if (rc == FL_OK && n->oracle != NULL) {
+        oracle_on_gate(n->oracle, g->region, g->page, g->count, g->prot);
+    }
+    if (rc == FL_OK && g->prot == FL_PROT_RW) {
+        for (uint32_t i = 0; i < g->count; i++) {
+            if (n->oracle != NULL) {
+                oracle_on_dirty(n->oracle, g->region, g->page + i, node_now(n));
+            }
+            node_sample_add(n, g->region, g->page + i);
+        }
+    }
+    /* Stores made before the change are told before its answer. */
+    node_drain_notes(n);
+    node_post(n, &(struct fl_event){.kind = FL_EV_GATED,
+                                    .tag = g->tag,
+                                    .status = rc,
+                                    .region = g->region,
+                                    .page = g->page});
+    return true;
+}
+
+static void env_gate(struct fl_env *e, uint16_t region, uint32_t page, uint32_t count,
+                     enum fl_prot prot, uint64_t tag)
+{
+    struct emu_node *n = of(e);
+    struct gate_wait g = {tag, page, count, region, prot};
+
+    node_trace(n, FL_TR_CALL, FL_CALL_GATE, region, page, count, prot);
+    if (!try_gate(n, &g)) {
+        if (n->gate_count == n->gate_cap) {
+            n->gate_cap *= 2;
+            n->gates = realloc(n->gates, n->gate_cap * sizeof *n->gates);
+            FL_ASSERT(n->gates != NULL);
+        }
+        n->gates[n->gate_count++] = g;
+    }
+}
+
+static void retry_gates(struct emu_node *n)
+{
+    uint32_t kept = 0;
+
+    n->gate_retry = false;
+    for (uint32_t i = 0; i < n->gate_count; i++) {
+        struct gate_wait g = n->gates[i];
+
+        if (!try_gate(n, &g)) {
+            n->gates[kept++] = g;
+        }
+    }
+    n->gate_count = kept;
+}
+
+static fl_mask env_snap(struct fl_env *e, uint16_t region, uint32_t page, uint32_t buf)
+{
+    struct emu_node *n = of(e);
+    fl_mask m = n->trk->ops->snap(n->trk, region, page, node_buf(n, buf));
+
+    node_trace(n, FL_TR_CALL, FL_CALL_SNAP, region, page, buf, m);
+    node_sample_remove(n, region, page);
+    if (n->oracle != NULL) {
+        oracle_on_snap(n->oracle, region, page, node_now(n));
+    }
+    return m;
+}
+
+static void install_from_msg(struct emu_node *n, uint16_t chunk, uint32_t page, fl_mask mask,
+                             uint32_t entry)
+{
+    const struct fl_msg *m = n->msg;
+    const uint8_t *src = n->payload;
+    uint8_t *dst = node_slot(n, chunk, page);
+
+    FL_ASSERT(m != NULL && entry < m->entry_count && dst != NULL);
+    for (uint32_t i = 0; i < entry; i++) {
+        src += (size_t)fl_mask_count(m->entries[i].mask) * FL_LINE_BYTES;
+    }
+    for (fl_mask left = m->entries[entry].mask; left != 0; left &= left - 1) {
+        unsigned line = fl_mask_first(left);
+
+        if ((mask >> line) & 1) {
+            memcpy(dst + line * FL_LINE_BYTES, src, FL_LINE_BYTES);
+        }
+        src += FL_LINE_BYTES;
+    }
+    if (n->oracle != NULL) {
+        oracle_on_apply(n->oracle, chunk, page, m->entries[entry].seq);
+    }
+}
+
+static void env_install(struct fl_env *e, uint16_t region, uint32_t page, fl_mask mask,
+                        struct fl_src src)
+{
+    struct emu_node *n = of(e);
+
+    node_trace(n, FL_TR_CALL, FL_CALL_INSTALL, region, page, mask, src.idx);
+    if (src.kind == FL_SRC_MSG) {
+        install_from_msg(n, region, page, mask, src.idx);
+        return;
+    }
+    if (n->oracle != NULL) {
+        oracle_on_install(n->oracle, region, page, mask, node_buf(n, src.idx));
+    }
+    n->trk->ops->install(n->trk, region, page, mask, node_buf(n, src.idx));
+}
+
+static void env_map(struct fl_env *e, uint16_t region, uint32_t page, enum fl_map_kind kind,
+                    struct fl_slot slot, uint64_t tag)
+{
+    struct emu_node *n = of(e);
+    int status = FL_OK;
+
+    (void)slot;
+    node_trace(n, FL_TR_CALL, FL_CALL_MAP, region, page, kind, tag);
+    if (kind == FL_MAP_HOLE) {
+        if (n->oracle != NULL) {
+            oracle_on_drop(n->oracle, region, page, n->trk->ops->live(n->trk, region, page));
+        }
+        node_sample_remove(n, region, page);
+        n->trk->ops->drop(n->trk, region, page);
+    } else {
+        status = FL_ENOSYS;
+    }
+    node_post(
+        n, &(struct fl_event){
+               .kind = FL_EV_MAPPED, .tag = tag, .status = status, .region = region, .page = page});
+}
+
+static void env_resume(struct fl_env *e, uint32_t ticket, int status)
+{
+    struct emu_node *n = of(e);
+
+    node_trace(n, FL_TR_CALL, FL_CALL_RESUME, 0, 0, ticket, (uint64_t)(uint32_t)status);
+    if (ticket < EMU_TICKET_OPEN) {
+        node_latency_add(n, node_now(n) - n->miss_at_ns[ticket % COH_THREADS_MAX]);
+        n->trk->ops->resume(n->trk, ticket, status);
+        return;
+    }
+    if (ticket >= EMU_TICKET_CLOSE && n->oracle != NULL) {
+        uint16_t region = (uint16_t)(ticket - EMU_TICKET_CLOSE);
+
+        oracle_on_close(n->oracle, region, status, wb_lost_lines(n->wb, region));
+    }
+    n->cfg.loop.answer(n->cfg.loop.arg, n, ticket, status);
+}
+
+static void env_commit(struct fl_env *e, uint16_t node, uint64_t deadline_ns, uint64_t tag)
+{
+    node_trace(of(e), FL_TR_CALL, FL_CALL_COMMIT, 0, node, tag, deadline_ns);
+    post_answer(of(e), FL_EV_DONE, tag, FL_ENOSYS); /* pools of this version are volatile */
+}
+
+static void env_vcpu(struct fl_env *e, uint16_t vm, enum fl_vcpu_op op, uint64_t tag)
+{
+    node_trace(of(e), FL_TR_CALL, FL_CALL_VCPU, vm, 0, op, tag);
+    post_answer(of(e), FL_EV_VCPU, tag, FL_ENOSYS);
+}
+
+static void env_store(struct fl_env *e, const struct fl_store *s)
+{
+    node_trace(of(e), FL_TR_CALL, FL_CALL_STORE, s->region, s->page, s->tag, s->seq);
+    post_answer(of(e), FL_EV_DONE, s->tag, FL_ENOSYS);
+}
+
+static void env_halt(struct fl_env *e)
+{
+    node_trace(of(e), FL_TR_CALL, FL_CALL_HALT, 0, 0, 0, 0);
+}
+
+static void env_site(struct fl_env *e, enum fl_site id, uint16_t region, uint64_t a, uint64_t b)
+{
+    struct emu_node *n = of(e);
+    uint64_t nth = ++n->site_counts[id];
+
+    node_trace(n, FL_TR_SITE, id, region, 0, a, b);
+    if (n->oracle != NULL) {
+        if (id == FL_SITE_PERIOD) {
+            oracle_on_period(n->oracle, region, node_now(n), n->late_ns);
+        } else if (id == FL_SITE_PEER_LOST) {
+            oracle_on_peer_down(n->oracle, (uint16_t)a);
+        }
+    }
+    if (n->cfg.loop.site != NULL) {
+        /* A kill happens here: what the core asked for earlier in this step is in the fabric. */
+        node_flush_spans(n);
+        n->cfg.loop.site(n->cfg.loop.arg, n, id, nth);
+    }
+}
+
+const struct fl_env_ops node_env_ops = {
+    .now = env_now,
+    .rng = env_rng,
+    .timer = env_timer,
+    .send = node_send,
+    .rma_read = node_rma_read,
+    .rma_write = node_rma_write,
+    .commit = env_commit,
+    .fence = node_fence,
+    .gate = env_gate,
+    .snap = env_snap,
+    .install = env_install,
+    .map = env_map,
+    .resume = env_resume,
+    .vcpu = env_vcpu,
+    .store = env_store,
+    .halt = env_halt,
+    .site = env_site,
+};
+
+/* --- running -------------------------------------------------------------------------------- */
+
+/* The tracker need not wake us for a first store when a timer brings us back within a period. */
+static void set_armed(struct emu_node *n)
+{
+    uint64_t next = FL_NEVER;
+    bool armed;
+
+    if (n->trk == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < n->timer_count; i++) {
+        next = n->timers[i].at_ns < next ? n->timers[i].at_ns : next;
+    }
+    armed = n->period_min_ns == FL_NEVER ||
+            (next != FL_NEVER && next <= node_now(n) + n->period_min_ns);
+    if (armed != n->armed) {
+        n->armed = armed;
+        n->trk->ops->armed(n->trk, armed);
+    }
+}
+
+void emu_node_run(struct emu_node *n)
+{
+    if (n->running) {
+        return;
+    }
+    n->running = true;
+    do {
+        node_drain_notes(n);
+        node_timers_run(n);
+        drain_events(n);
+        if (n->gate_retry) {
+            retry_gates(n);
+        }
+        node_flush_spans(n);
+    } while (n->ev_count > 0 || n->gate_retry);
+    set_armed(n);
+    n->running = false;
+}
+
+void node_step_msg(struct emu_node *n, uint16_t peer, const struct fl_msg *m,
+                   const uint8_t *payload)
+{
+    struct fl_event ev = {.kind = FL_EV_MSG, .node = peer, .msg = m};
+
+    /* What was posted before the message is told before it. */
+    drain_events(n);
+    n->msg = m;
+    n->payload = payload;
+    step(n, &ev);
+    n->msg = NULL;
+    n->payload = NULL;
+}
+
+void emu_node_start(struct emu_node *n)
+{
+    node_post(n, &(struct fl_event){.kind = FL_EV_START});
+    n->cfg.loop.wake_soon(n->cfg.loop.arg, n);
+}
+
+void emu_node_open(struct emu_node *n, uint16_t region)
+{
+    node_post(n, &(struct fl_event){
+                     .kind = FL_EV_OPEN, .region = region, .ticket = EMU_TICKET_OPEN + region});
+    n->cfg.loop.wake_soon(n->cfg.loop.arg, n);
+}
+
+void emu_node_close(struct emu_node *n, uint16_t region)
+{
+    node_post(n, &(struct fl_event){
+                     .kind = FL_EV_CLOSE, .region = region, .ticket = EMU_TICKET_CLOSE + region});
+    n->cfg.loop.wake_soon(n->cfg.loop.arg, n);
+}
