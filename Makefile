@@ -36,8 +36,8 @@ REAL_SH = $(wildcard tests/real/test_*.sh)
 BENCH_SRC = $(wildcard tests/bench/bench_*.c)
 FUZZ_SRC = $(wildcard tests/fuzz/fuzz_*.c)
 ALL_SRC = $(LIB_SRC) $(wildcard emu/main.c tests/*/*.c)
-HEADERS = $(wildcard emu/base/*.h coherence/*.h transport/*.h emu/mech/*.h emu/*.h tests/*/*.h)
-SHELL_SRC = $(filter-out %.txt %.yml,$(wildcard ci/* .ci/run tests/*/*.sh))
+HEADERS = $(wildcard ci/*.h emu/base/*.h coherence/*.h transport/*.h emu/mech/*.h emu/*.h tests/*/*.h)
+SHELL_SRC = $(filter-out %.txt %.yml %.h,$(wildcard ci/* .ci/run tests/*/*.sh))
 
 # $(call bin,DIRS,SOURCES): the test programs of these sources in build directories
 bin = $(foreach d,$(1),$(patsubst tests/%.c,$(d)/tests/%,$(2)))
@@ -147,10 +147,11 @@ fuzz-smoke: $(patsubst tests/fuzz/%.c,build-fuzz/%,$(FUZZ_SRC)) ## each fuzz tar
 	@ci/fuzz-smoke $(FUZZ_SECONDS) $^
 
 # ---- lint -------------------------------------------------------------------------------------------
-$(BUILD)/lint/%.tidy: %.c .clang-tidy $(HEADERS)
+$(BUILD)/lint/%.tidy: %.c .clang-tidy ci/tidy.h $(HEADERS)
 	@mkdir -p $(@D)
 	$(say) TIDY $<
-	@clang-tidy --quiet --warnings-as-errors='*' $< -- $(LANG_FLAGS) $(PKG_CFLAGS) > $@.log 2>&1 || \
+	@clang-tidy --quiet --warnings-as-errors='*' $< -- $(LANG_FLAGS) $(PKG_CFLAGS) \
+		$(if $(filter emu/base/err.c,$<),,-include ci/tidy.h) > $@.log 2>&1 || \
 		{ cat $@.log; exit 1; }
 	@mv $@.log $@
 

@@ -64,6 +64,7 @@ void ctl_key_derive(const uint8_t key[CTL_KEY_BYTES], const char *label, uint8_t
 
 int ctl_key_read(int fd, const char *path, uint8_t ret[CTL_KEY_BYTES], struct fl_errmsg *err)
 {
+    FL_ASSERT(fd >= 0 || path != NULL);
     const char *what = path ? path : "the inherited descriptor";
     int f = fd >= 0 ? fd : open(path, O_RDONLY | O_CLOEXEC);
     if (f < 0)
