@@ -406,12 +406,14 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
     int n = evbuffer_read(c->in, fd, 1 << 20);
     int err_no = errno;
     dispatch(c);
+    /* Nobody else clears busy, so whoever closed it meanwhile has left it to us to free. */
+    /* NOLINTBEGIN(clang-analyzer-unix.Malloc) */
     if (n == 0 || (n < 0 && err_no != EAGAIN && err_no != EINTR))
         conn_down(c, FL_ECONN, "control connection was closed by the other side");
-    /* Nobody else clears busy, so whoever closed it meanwhile has left it to us. */
-    c->busy = false; // NOLINT(clang-analyzer-unix.Malloc)
-    if (c->closed)   // NOLINT(clang-analyzer-unix.Malloc)
+    c->busy = false;
+    if (c->closed)
         conn_free(c);
+    /* NOLINTEND(clang-analyzer-unix.Malloc) */
 }
 
 int ctl_wait(struct ctl_conn *c, const char *type, uint64_t deadline_ns, json_t **ret)
