@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * The coordinator's parts among themselves (emu_run_real is the way in): spawning and reaping
+ * (coord_proc.c), control messages and steps of the plan (coord_msg.c), results and the final
+ * compare (coord_final.c). One thread, one event loop; every wait names its deadline.
+ */
+#ifndef EMU_COORD_H
+#define EMU_COORD_H
+
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <sys/types.h>
+
+#include "emu/ctl.h"
+#include "emu/result.h"
+#include "transport/fabric.h"
+
+enum {
+    COORD_JOIN_MS = 20000,  /* from spawn to ready; libfabric's first look around takes a while */
+    COORD_STEP_MS = 5000,   /* a killed or stopped process must be so within this */
+    COORD_FINAL_MS = 60000, /* final compare and reports */
+    COORD_STOP_MS = 5000,   /* from stop to exit; then SIGKILL */
+    COORD_QUERIES = 2,
+};
+
+struct coord;
+
+struct coord_node {
+    struct coord *c;
+    uint16_t idx;
+    pid_t pid; /* 0: not started or reaped */
+    int wstatus;
+    bool exited;        /* reaped */
+    bool lost_judged;   /* its loss has been dealt with */
+    bool planned_death; /* a step of the plan killed it */
+    bool stopped;       /* SIGSTOP took effect */
+    struct ctl_conn *conn;
+    struct event *grace; /* the connection is gone, the process is still there */
+    char addr[2 * TP_ADDR_MAX + 1];
+    bool ready, connected, running, done, reported;
+    int fail_status; /* what the node said before it gave up */
+    char fail_cause[RESULT_FIRST_MAX];
+};
+
+struct coord_step {
+    struct coord *c;
+    bool begun, ended;
+    int waiter;          /* node that waits in its site for this step, -1: none */
+    struct event *timer; /* AT_TIME, later the end of a pause */
+};
+
+struct coord_query {
+    uint32_t id; /* 0: free */
+    uint16_t node;
+    json_t *reply;
+};
+
+struct coord {
+    const struct plan *p;
+    const struct run_opts *o;
+    struct result *r;
+    struct fl_errmsg *err;
+    struct event_base *base;
+    struct evconnlistener *listener;
+    uint16_t port;
+    uint8_t key[CTL_KEY_BYTES];
+    struct event *sig[3], *tick;
+    struct coord_node *nodes;
+    struct coord_step steps[PLAN_STEPS_MAX];
+    struct coord_query queries[COORD_QUERIES];
+    struct ctl_conn *strangers[CTL_PENDING_MAX];
+    uint32_t last_query;
+    int interrupted;  /* signal that asked us to end */
+    int setup_status; /* typed failure of a node before the start */
+    bool started;     /* start was sent: failures are results from here on */
+    bool stopping;    /* exits are wanted */
+    bool failed;      /* the run cannot go on; result.why says why */
+    uint64_t t0_ns;   /* of the start */
+    uint64_t deadline_ns;
+};
+
+/** Runs the loop until @cond holds. FL_ETIMEDOUT, FL_ECANCELED (interrupted), FL_EIO (failed). */
+int coord_wait(struct coord *c, bool (*cond)(const struct coord *c), uint64_t deadline_ns);
+
+/** The run cannot go on; the first reason stays. */
+void coord_fail(struct coord *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+uint64_t coord_ms_from_now(uint64_t ms);
+
+/* coord_proc.c */
+int coord_listen(struct coord *c);
+int coord_spawn(struct coord *c, uint16_t idx);
+/** Collects what exited or stopped. */
+void coord_reap(struct coord *c);
+/** Decides what a node's end means, once the process and its connection are gone. */
+void coord_judge_loss(struct coord_node *n);
+/** SIGKILL for whatever is left, and waits for it. */
+void coord_kill_all(struct coord *c);
+bool coord_all_gone(const struct coord *c);
+
+/* coord_msg.c */
+void coord_take(struct coord *c, int fd); /* a connection was accepted */
+void coord_send_plan(struct coord_node *n);
+/** Sends @m to every living node (a new reference for each). */
+void coord_broadcast(struct coord *c, json_t *m);
+void coord_steps_init(struct coord *c);
+void coord_steps_start(struct coord *c);   /* AT_START, before anything runs */
+void coord_steps_running(struct coord *c); /* arms AT_TIME */
+/** A node stopped, exited: steps that waited for it are over. */
+void coord_steps_check(struct coord *c);
+void coord_steps_done(struct coord *c);
+
+/* coord_final.c */
+void coord_take_report(struct coord_node *n, const json_t *m);
+void coord_final(struct coord *c);
+
+#endif

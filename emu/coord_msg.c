@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "emu/coord.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emu/base/clock.h"
+#include "emu/base/units.h"
+
+/* --- connections ---------------------------------------------------------------------------- */
+
+static bool on_up(void *arg, struct ctl_conn *conn, const char *name)
+{
+    struct coord *c = arg;
+    int idx = plan_node_find(c->p, name);
+    for (int i = 0; i < CTL_PENDING_MAX; i++)
+        if (c->strangers[i] == conn)
+            c->strangers[i] = NULL;
+    /* One connection per life of a node: a second claim of the name is refused. */
+    if (idx < 0 || c->nodes[idx].conn || c->nodes[idx].pid <= 0 || c->nodes[idx].ready)
+        return false;
+    c->nodes[idx].conn = conn;
+    ctl_set_user(conn, &c->nodes[idx]);
+    coord_send_plan(&c->nodes[idx]);
+    return true;
+}
+
+static void on_down(void *arg, struct ctl_conn *conn, int cause, const char *why)
+{
+    struct coord *c = arg;
+    struct coord_node *n = ctl_user(conn);
+    (void)cause;
+    (void)why;
+    if (!n) {
+        for (int i = 0; i < CTL_PENDING_MAX; i++)
+            if (c->strangers[i] == conn)
+                c->strangers[i] = NULL;
+        return;
+    }
+    n->conn = NULL;
+    coord_reap(c);
+    coord_judge_loss(n);
+}
+
+void coord_send_plan(struct coord_node *n)
+{
+    struct coord *c = n->c;
+    char trace[600];
+    char *text = plan_to_json(c->p);
+    snprintf(trace, sizeof(trace), "%s/%s.trace", c->o->out_dir, c->p->nodes[n->idx].name);
+    if (!text || ctl_send(n->conn, json_pack("{s:s,s:s,s:i,s:s,s:s,s:s}", "t", "plan", "plan", text,
+                                             "index", n->idx, "fabric", c->o->fabric, "wait",
+                                             c->o->wait ? c->o->wait : "adaptive", "trace", trace)))
+        coord_fail(c, "cannot send the plan to node %s: out of memory", c->p->nodes[n->idx].name);
+    free(text);
+}
+
+void coord_broadcast(struct coord *c, json_t *m)
+{
+    for (uint16_t i = 0; m && i < c->p->node_count; i++)
+        if (c->nodes[i].conn)
+            ctl_send(c->nodes[i].conn, json_incref(m));
+    if (!m)
+        coord_fail(c, "out of memory");
+    json_decref(m);
+}
+
+/* --- steps of the plan ---------------------------------------------------------------------- */
+
+static const char *const action_name[] = {[PLAN_KILL] = "kill",
+                                          [PLAN_PAUSE] = "pause",
+                                          [PLAN_RESUME] = "resume",
+                                          [PLAN_CUT] = "cut",
+                                          [PLAN_HEAL] = "heal"};
+
+static void step_end(struct coord *c, int i, bool fired)
+{
+    struct coord_step *s = &c->steps[i];
+    struct result_fault *f = &c->r->faults[i];
+    if (s->ended)
+        return;
+    s->ended = true;
+    if (fired) {
+        f->fired = 1;
+        f->t_ns = c->t0_ns ? fl_clock_ns() - c->t0_ns : 0;
+    }
+    if (s->waiter >= 0 && c->nodes[s->waiter].conn)
+        ctl_send(c->nodes[s->waiter].conn, json_pack("{s:s,s:i}", "t", "fired", "step", i));
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+{
+    struct coord_step *s = arg;
+    struct coord *c = s->c;
+    struct coord_node *t = &c->nodes[c->p->steps[s - c->steps].target];
+    (void)fd;
+    (void)what;
+    if (t->pid > 0)
+        kill(t->pid, SIGCONT);
+}
+
+static void arm(struct coord *c, struct coord_step *s, event_callback_fn fn, uint64_t after_ns)
+{
+    struct timeval tv = {(time_t)(after_ns / FL_NS_PER_S),
+                         (suseconds_t)(after_ns % FL_NS_PER_S / FL_NS_PER_US)};
+    if (s->timer)
+        event_free(s->timer);
+    s->timer = evtimer_new(c->base, fn, s);
+    if (!s->timer || evtimer_add(s->timer, &tv))
+        coord_fail(c, "cannot arm a timer for a step of the plan");
+}
+
+static void step_begin(struct coord *c, int i, int waiter)
+{
+    const struct plan_step *ps = &c->p->steps[i];
+    struct coord_step *s = &c->steps[i];
+    struct coord_node *t = &c->nodes[ps->target];
+    if (s->begun)
+        return;
+    s->begun = true;
+    s->waiter = waiter;
+    if (t->pid <= 0) { /* it is gone already: the fault cannot fire, the site goes on */
+        step_end(c, i, false);
+        return;
+    }
+    switch (ps->action) {
+    case PLAN_KILL:
+        t->planned_death = true;
+        kill(t->pid, SIGKILL);
+        break;
+    case PLAN_PAUSE:
+        kill(t->pid, SIGSTOP);
+        if (ps->for_ns != FL_NEVER && ps->for_ns > 0)
+            arm(c, s, on_pause_over, ps->for_ns);
+        break;
+    case PLAN_RESUME:
+        kill(t->pid, SIGCONT);
+        step_end(c, i, true);
+        break;
+    case PLAN_CUT:
+    case PLAN_HEAL:
+        step_end(c, i, false); /* refused before the start */
+        break;
+    }
+}
+
+void coord_steps_check(struct coord *c)
+{
+    for (int i = 0; i < c->p->step_count; i++) {
+        const struct plan_step *ps = &c->p->steps[i];
+        const struct coord_node *t = &c->nodes[ps->target];
+        if (!c->steps[i].begun || c->steps[i].ended)
+            continue;
+        if (ps->action == PLAN_KILL && t->exited)
+            step_end(c, i, true);
+        else if (ps->action == PLAN_PAUSE && (t->stopped || t->exited))
+            step_end(c, i, t->stopped);
+    }
+}
+
+static void on_step_time(evutil_socket_t fd, short what, void *arg)
+{
+    struct coord_step *s = arg;
+    (void)fd;
+    (void)what;
+    step_begin(s->c, (int)(s - s->c->steps), -1);
+}
+
+void coord_steps_init(struct coord *c)
+{
+    for (int i = 0; i < c->p->step_count; i++) {
+        const struct plan_step *ps = &c->p->steps[i];
+        struct result_fault *f = &c->r->faults[i];
+        c->steps[i].c = c;
+        c->steps[i].waiter = -1;
+        memset(f, 0, sizeof(*f));
+        snprintf(f->kind, sizeof(f->kind), "%s %.24s", action_name[ps->action],
+                 c->p->nodes[ps->target].name);
+        if (ps->when == PLAN_AT_SITE)
+            snprintf(f->at, sizeof(f->at), "%s.%s#%llu", c->p->nodes[ps->node].name,
+                     fl_site_info(ps->site) ? fl_site_info(ps->site)->name : "?",
+                     (unsigned long long)ps->nth);
+        else if (ps->when == PLAN_AT_TIME)
+            snprintf(f->at, sizeof(f->at), "%llu ns", (unsigned long long)ps->at_ns);
+        else
+            snprintf(f->at, sizeof(f->at), "start");
+        f->asked = 1;
+    }
+    c->r->fault_count = c->p->step_count;
+}
+
+void coord_steps_start(struct coord *c)
+{
+    for (int i = 0; i < c->p->step_count; i++)
+        if (c->p->steps[i].when == PLAN_AT_START)
+            step_begin(c, i, -1);
+}
+
+void coord_steps_running(struct coord *c)
+{
+    for (int i = 0; i < c->p->step_count; i++)
+        if (c->p->steps[i].when == PLAN_AT_TIME)
+            arm(c, &c->steps[i], on_step_time, c->p->steps[i].at_ns);
+}
+
+void coord_steps_done(struct coord *c)
+{
+    for (int i = 0; i < c->p->step_count; i++)
+        if (c->steps[i].timer)
+            event_free(c->steps[i].timer);
+}
+
+/* --- messages of nodes ---------------------------------------------------------------------- */
+
+static void take_ready(struct coord_node *n, const json_t *m)
+{
+    const char *addr = json_string_value(json_object_get(m, "addr"));
+    if (!addr || strlen(addr) >= sizeof(n->addr)) {
+        coord_fail(n->c, "node %s sent no fabric address", n->c->p->nodes[n->idx].name);
+        return;
+    }
+    strcpy(n->addr, addr);
+    n->ready = true;
+}
+
+static void take_site(struct coord_node *n, const json_t *m)
+{
+    const json_t *k = json_object_get(m, "step");
+    json_int_t i = json_is_integer(k) ? json_integer_value(k) : -1;
+    if (i < 0 || i >= n->c->p->step_count || n->c->p->steps[i].node != n->idx) {
+        coord_fail(n->c, "node %s passed the site of a step that is not its own",
+                   n->c->p->nodes[n->idx].name);
+        return;
+    }
+    step_begin(n->c, (int)i, n->idx);
+}
+
+static void take_failed(struct coord_node *n, const json_t *m)
+{
+    const char *cause = json_string_value(json_object_get(m, "cause"));
+    json_int_t status = json_integer_value(json_object_get(m, "status"));
+    n->fail_status = status < 0 && status > -1000 ? (int)status : FL_EIO;
+    snprintf(n->fail_cause, sizeof(n->fail_cause), "%s",
+             cause ? cause : fl_strerror(n->fail_status));
+}
+
+static void take_answer(struct coord_node *n, const json_t *m)
+{
+    json_int_t id = json_integer_value(json_object_get(m, "id"));
+    for (int i = 0; i < COORD_QUERIES; i++) {
+        struct coord_query *q = &n->c->queries[i];
+        if (q->id && q->id == id && q->node == n->idx && !q->reply)
+            q->reply = json_incref((json_t *)m); /* a reference, its content is not changed */
+    }
+}
+
+static void on_msg(void *arg, struct ctl_conn *conn, const char *type, const json_t *m)
+{
+    struct coord_node *n = ctl_user(conn);
+    (void)arg;
+    if (!n)
+        return;
+    if (!strcmp(type, "ready")) {
+        take_ready(n, m);
+    } else if (!strcmp(type, "connected")) {
+        n->connected = true;
+    } else if (!strcmp(type, "running")) {
+        n->running = true;
+    } else if (!strcmp(type, "site")) {
+        take_site(n, m);
+    } else if (!strcmp(type, "done")) {
+        n->running = n->done = true;
+        coord_take_report(n, m);
+    } else if (!strcmp(type, "report")) {
+        n->reported = true;
+        coord_take_report(n, m);
+    } else if (!strcmp(type, "digests") || !strcmp(type, "page")) {
+        take_answer(n, m);
+    } else if (!strcmp(type, "failed")) {
+        take_failed(n, m);
+    } else {
+        coord_fail(n->c, "node %s sent an unknown message", n->c->p->nodes[n->idx].name);
+    }
+}
+
+void coord_take(struct coord *c, int fd)
+{
+    const struct ctl_handler h = {.arg = c, .up = on_up, .msg = on_msg, .down = on_down};
+    for (int i = 0; i < CTL_PENDING_MAX; i++) {
+        if (!c->strangers[i]) {
+            c->strangers[i] = ctl_new(c->base, fd, NULL, CTL_VERSION, c->key, &h);
+            return;
+        }
+    }
+    evutil_closesocket(fd);
+}
