@@ -3,7 +3,13 @@
 #ifndef EMU_RESULT_H
 #define EMU_RESULT_H
 
+#include <signal.h>
+
 #include "emu/plan.h"
+
+/** Set by SIGINT and SIGTERM while a scenario runs: end soon, leave nothing behind. A world may
+ * handle these signals itself while it runs and answer FL_ECANCELED. */
+extern volatile sig_atomic_t emu_interrupted;
 
 /** Exit statuses of the command, which are verdicts too. */
 enum emu_exit {
@@ -25,9 +31,9 @@ struct result_metric {
 
 struct result_check {
     char id[8];
-    uint64_t checked;  /* bytes or states that were really compared */
+    uint64_t checked; /* bytes or states that were really compared */
     uint64_t violated;
-    char unit[16];     /* "bytes", "states", "pages" */
+    char unit[16];                /* "bytes", "states", "pages" */
     char first[RESULT_FIRST_MAX]; /* first violation: expected, seen, where, when */
 };
 
@@ -57,7 +63,7 @@ struct result {
     struct result_metric *metrics; /* RESULT_METRICS_MAX */
     struct result_check checks[PLAN_CHECKS_MAX];
     struct result_fault faults[PLAN_STEPS_MAX];
-    struct result_node *nodes;     /* PLAN_NODES_MAX */
+    struct result_node *nodes; /* PLAN_NODES_MAX */
 };
 
 struct result *result_new(void);

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "emu/result.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emu/plan_fields.h"
+
+volatile sig_atomic_t emu_interrupted;
+
+struct result *result_new(void)
+{
+    struct result *r = calloc(1, sizeof(*r));
+
+    if (r == NULL)
+        return NULL;
+    r->metrics = calloc(RESULT_METRICS_MAX, sizeof(*r->metrics));
+    r->nodes = calloc(PLAN_NODES_MAX, sizeof(*r->nodes));
+    if (r->metrics == NULL || r->nodes == NULL)
+        result_free(&r);
+    return r;
+}
+
+void result_free(struct result **r)
+{
+    if (*r == NULL)
+        return;
+    free((*r)->metrics);
+    free((*r)->nodes);
+    free(*r);
+    *r = NULL;
+}
+
+static struct result_metric *find_metric(const struct result *r, const char *name)
+{
+    for (size_t i = 0; i < r->metric_count; i++)
+        if (strcmp(r->metrics[i].name, name) == 0)
+            return &r->metrics[i];
+    return NULL;
+}
+
+/** The metric of that name, created when new; NULL when the table is full. */
+static struct result_metric *need_metric(struct result *r, const char *name)
+{
+    struct result_metric *m = find_metric(r, name);
+
+    if (m != NULL || r->metric_count == RESULT_METRICS_MAX)
+        return m;
+    m = &r->metrics[r->metric_count++];
+    memset(m, 0, sizeof(*m));
+    snprintf(m->name, sizeof(m->name), "%s", name);
+    return m;
+}
+
+void result_metric(struct result *r, const char *name, double value)
+{
+    struct result_metric *m = need_metric(r, name);
+
+    if (m != NULL) {
+        m->value = value;
+        m->text[0] = '\0';
+    }
+}
+
+void result_metric_text(struct result *r, const char *name, const char *text)
+{
+    struct result_metric *m = need_metric(r, name);
+
+    if (m != NULL) {
+        m->value = 0;
+        snprintf(m->text, sizeof(m->text), "%s", text);
+    }
+}
+
+/** "misses" of "c0.misses" when c0 is a node; NULL for figures of the run. */
+static const char *bare_name(const struct result *r, const char *name)
+{
+    const char *dot = strchr(name, '.');
+
+    if (dot == NULL)
+        return NULL;
+    for (size_t i = 0; i < r->node_count; i++)
+        if (strlen(r->nodes[i].name) == (size_t)(dot - name) &&
+            strncmp(r->nodes[i].name, name, (size_t)(dot - name)) == 0)
+            return dot + 1;
+    return NULL;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+/** Of quantiles and peaks a sum says nothing; the largest does. */
+static bool takes_largest(const char *name)
+{
+    return ends_with(name, "_max") || ends_with(name, "_p50") || ends_with(name, "_p90") ||
+           ends_with(name, "_p99");
+}
+
+void result_sum_metrics(struct result *r)
+{
+    size_t count = r->metric_count;
+
+    for (size_t i = 0; i < count; i++) {
+        const char *bare = bare_name(r, r->metrics[i].name);
+        double total = 0;
+        bool first = true;
+
+        if (bare == NULL || r->metrics[i].text[0] != '\0')
+            continue;
+        for (size_t j = 0; j < count; j++) {
+            const char *other = bare_name(r, r->metrics[j].name);
+
+            if (other == NULL || strcmp(other, bare) != 0)
+                continue;
+            double v = r->metrics[j].value;
+            if (first || !takes_largest(bare))
+                total += v;
+            else if (v > total)
+                total = v;
+            first = false;
+        }
+        result_metric(r, bare, total);
+    }
+}
+
+struct result_check *result_check(struct result *r, const char *id, const char *unit)
+{
+    for (size_t i = 0; i < r->check_count; i++)
+        if (strcmp(r->checks[i].id, id) == 0)
+            return &r->checks[i];
+    if (r->check_count == PLAN_CHECKS_MAX)
+        return NULL;
+    struct result_check *c = &r->checks[r->check_count++];
+    memset(c, 0, sizeof(*c));
+    snprintf(c->id, sizeof(c->id), "%s", id);
+    snprintf(c->unit, sizeof(c->unit), "%s", unit);
+    return c;
+}
+
+/* --- the verdict ---------------------------------------------------------------------------- */
+
+static bool compare(enum plan_cmp cmp, double a, double b)
+{
+    switch (cmp) {
+    case PLAN_EQ:
+        return !(a < b) && !(a > b);
+    case PLAN_NE:
+        return a < b || a > b;
+    case PLAN_LT:
+        return a < b;
+    case PLAN_LE:
+        return a <= b;
+    case PLAN_GT:
+        return a > b;
+    default:
+        return a >= b;
+    }
+}
+
+static const char *const cmp_signs[] = {"=", "not", "<", "<=", ">", ">="};
+
+static void value_text(const struct result_metric *m, char *ret, size_t size)
+{
+    if (m->text[0] != '\0')
+        snprintf(ret, size, "%s", m->text);
+    else
+        snprintf(ret, size, "%.10g", m->value);
+}
+
+enum expect_state { EXPECT_HOLDS, EXPECT_FAILS, EXPECT_UNKNOWN };
+
+static enum expect_state judge_expect(const struct plan *p, const struct plan_expect *e,
+                                      const struct result *r, struct fl_errmsg *why)
+{
+    const struct result_metric *m = find_metric(r, e->metric);
+    char seen[40], want[40];
+
+    if (m == NULL) {
+        const char *names[64];
+        size_t n = 0;
+
+        for (size_t i = 0; i < r->metric_count && n < 64; i++)
+            if (strchr(r->metrics[i].name, '.') == strchr(e->metric, '.') ||
+                strchr(e->metric, '.') != NULL)
+                names[n++] = r->metrics[i].name;
+        const char *near = plan_nearest(e->metric, names, n);
+        fl_fail(why, 0, "%s:%d: expected %s, but the run has no such figure%s%s%s", p->file,
+                e->line, e->metric, near != NULL ? "; did you mean \"" : "",
+                near != NULL ? near : "", near != NULL ? "\"?" : "");
+        return EXPECT_UNKNOWN;
+    }
+    bool holds;
+    if (e->text[0] != '\0') {
+        bool same = strcmp(m->text, e->text) == 0;
+
+        holds = e->cmp == PLAN_EQ ? same : !same;
+        snprintf(want, sizeof(want), "%s", e->text);
+    } else {
+        holds = m->text[0] == '\0' && compare(e->cmp, m->value, e->value);
+        snprintf(want, sizeof(want), "%.10g", e->value);
+    }
+    if (holds)
+        return EXPECT_HOLDS;
+    value_text(m, seen, sizeof(seen));
+    fl_fail(why, 0, "%s:%d: expected %s %s %s, seen %s", p->file, e->line, e->metric,
+            cmp_signs[e->cmp], want, seen);
+    return EXPECT_FAILS;
+}
+
+static bool requested(const struct plan *p, const char *id)
+{
+    for (int i = 0; i < p->check_count; i++)
+        if (strcmp(p->checks[i], id) == 0)
+            return true;
+    return false;
+}
+
+static const struct result_check *find_check(const struct result *r, const char *id)
+{
+    for (size_t i = 0; i < r->check_count; i++)
+        if (strcmp(r->checks[i].id, id) == 0)
+            return &r->checks[i];
+    return NULL;
+}
+
+/** Something was wrong: @why says what. */
+static bool is_violated(const struct plan *p, const struct result *r, struct fl_errmsg *why)
+{
+    for (size_t i = 0; i < r->check_count; i++) {
+        const struct result_check *c = &r->checks[i];
+
+        if (c->violated == 0 || !requested(p, c->id))
+            continue;
+        fl_fail(why, 0, "%s violated %" PRIu64 " times, first: %.400s", c->id, c->violated,
+                c->first);
+        return true;
+    }
+    if (r->node_failed) {
+        fl_fail(why, 0, "%.480s", r->why[0] != '\0' ? r->why : "a node failed");
+        return true;
+    }
+    for (int i = 0; i < p->expect_count; i++)
+        if (judge_expect(p, &p->expects[i], r, why) == EXPECT_FAILS)
+            return true;
+    return false;
+}
+
+static bool is_undecided(const struct plan *p, const struct result *r, struct fl_errmsg *why)
+{
+    if (r->timed_out) {
+        fl_fail(why, 0, "%.480s", r->why[0] != '\0' ? r->why : "the run's deadline passed");
+        return true;
+    }
+    for (size_t i = 0; i < r->fault_count; i++)
+        if (r->faults[i].fired < r->faults[i].asked) {
+            fl_fail(why, 0, "fault \"%s\" at %s never fired", r->faults[i].kind, r->faults[i].at);
+            return true;
+        }
+    for (int i = 0; i < p->check_count; i++) {
+        const struct result_check *c = find_check(r, p->checks[i]);
+
+        if (c == NULL || c->checked == 0) {
+            fl_fail(why, 0, "%s was asked for, but nothing was compared", p->checks[i]);
+            return true;
+        }
+    }
+    for (int i = 0; i < p->expect_count; i++)
+        if (judge_expect(p, &p->expects[i], r, why) == EXPECT_UNKNOWN)
+            return true;
+    return false;
+}
+
+enum emu_exit result_judge(const struct plan *p, const struct result *r, struct fl_errmsg *why)
+{
+    if (r->skipped) {
+        fl_fail(why, 0, "%.480s", r->why[0] != '\0' ? r->why : "this machine lacks something");
+        return EMU_SKIPPED;
+    }
+    if (is_violated(p, r, why))
+        return EMU_VIOLATED;
+    if (r->no_progress) {
+        fl_fail(why, 0, "%.480s", r->why[0] != '\0' ? r->why : "no progress after faults healed");
+        return EMU_NO_PROGRESS;
+    }
+    if (is_undecided(p, r, why))
+        return EMU_UNDECIDED;
+    fl_fail(why, 0, "%u invariants and %u expectations held", p->check_count, p->expect_count);
+    return EMU_HELD;
+}
