@@ -221,7 +221,7 @@ static void take_ready(struct coord_node *n, const json_t *m)
         coord_fail(n->c, "node %s sent no fabric address", n->c->p->nodes[n->idx].name);
         return;
     }
-    strcpy(n->addr, addr);
+    memcpy(n->addr, addr, strlen(addr) + 1);
     n->ready = true;
 }
 

@@ -179,8 +179,8 @@ static const char *const change_sql[CHANGES] = {
     [UPDATE] = "UPDATE line SET version=version+1, text=text||'.', len=len+1 WHERE id=?1",
     [DELETE] = "DELETE FROM line WHERE id=?1",
     [INSERT] = "INSERT INTO line(text, len) SELECT text||?1, len+1 FROM line WHERE id>=?1 LIMIT 1",
-    [COUNT] = "UPDATE word SET n=n+1 WHERE w=(SELECT min(w) FROM word WHERE w>=(SELECT text FROM"
-              " line WHERE id>=?1 LIMIT 1))",
+    [COUNT] = ("UPDATE word SET n=n+1 WHERE w=(SELECT min(w) FROM word WHERE w>=(SELECT text FROM"
+               " line WHERE id>=?1 LIMIT 1))"),
 };
 
 /** Random changes; every seventh transaction is taken back. */

@@ -130,8 +130,10 @@ static void fill_one(lua_State *L, const char *key, void *arg)
         return;
     const struct plan_field *all = plan_fields(fi->obj, &count);
     const struct plan_field *f = plan_field_find(fi->obj, key);
-    if (f == NULL)
+    if (f == NULL) {
         unknown_key(L, fi, key);
+        return; /* never reached: a Lua error has left */
+    }
     if ((f->roles & fi->roles) == 0)
         scn_fail(L, "%s: %s is not a setting of a %s node", fi->what, key,
                  fi->roles == PLAN_ROLE_MEMORY ? "memory" : "compute");

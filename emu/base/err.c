@@ -87,14 +87,14 @@ int fl_fail(struct fl_errmsg *m, int err, const char *fmt, ...)
 int fl_wrap(struct fl_errmsg *m, int err, const char *fmt, ...)
 {
     va_list ap;
-    char inner[sizeof m->text];
+    char inner[sizeof(struct fl_errmsg)];
     int n;
 
     if (m == NULL) {
         return err;
     }
-    memcpy(inner, m->text, sizeof inner);
-    inner[sizeof inner - 1] = '\0';
+    memcpy(inner, m->text, sizeof m->text);
+    inner[sizeof m->text - 1] = '\0';
     va_start(ap, fmt);
     n = vsnprintf(m->text, sizeof m->text, fmt, ap);
     va_end(ap);
