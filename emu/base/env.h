@@ -316,8 +316,9 @@ static inline void fl_fence(struct fl_env *e, uint16_t node, uint64_t tag)
  * takes the twin first. GATED(tag): FL_OK, or FL_ENOSPC (kernel mapping limit; unchanged). All
  * DIRTY events of stores made before the change are delivered before GATED.
  * A gate over many pages is one consistent cut: a store it holds back anywhere in the range stays
- * back until GATED. What a first store to a FL_PROT_READ page does is a property of the region: it
- * opens the page in the thread and tells by DIRTY (W), or it is a MISS and waits (C, P). Regions
+ * back until GATED. A page gated from RW or READ to READ is held: until its snap, a store to it
+ * waits or is a MISS. After that, what a first store to a FL_PROT_READ page does is a property of
+ * the region: it opens the page in the thread and tells by DIRTY (W), or is a MISS (C, P). Regions
  * whose mechanism needs no diff (C, M) keep no twins. In a line-grain region (M, exact trackers
  * only) an access to a line that was not installed since the last HOLE is a MISS at any protection.
  */
