@@ -149,6 +149,21 @@ void tp_simnet_kill(struct tp_simnet *n, uint16_t node);
 /** The node's processor stops (SIGSTOP) or goes on; connections stay up. */
 void tp_simnet_pause(struct tp_simnet *n, uint16_t node, bool paused);
 
+/** Bytes of a one-sided write that are changing a target's memory at this instant. */
+struct tp_sim_land {
+    uint16_t from, to;
+    uint16_t region; /* these three as the writer gave them in its tp_rma */
+    uint32_t page;
+    uint64_t seq;
+    uint64_t off; /* in what @to exposed */
+    uint32_t len_bytes;
+    const uint8_t *before, *after; /* len_bytes each; valid during the call */
+};
+typedef void tp_simnet_land_fn(void *arg, const struct tp_sim_land *l);
+
+/** Calls @fn for every piece of a write that lands, also late and partial ones. For oracles. */
+void tp_simnet_on_land(struct tp_simnet *n, tp_simnet_land_fn *fn, void *arg);
+
 int tp_sim_new(struct tp_simnet *n, const struct tp_cfg *cfg, const struct tp_handler *h,
                struct tp_port **ret, struct fl_errmsg *err);
 
