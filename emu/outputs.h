@@ -62,7 +62,7 @@ int out_dir_commit(struct out_dir *d, struct fl_errmsg *err);
 /** Removes what was written. Does nothing after a commit. */
 void out_dir_abandon(struct out_dir *d);
 
-/** Writes a whole file or none: temporary name, fsync, rename. */
+/** Writes a whole file or none: temporary name, then rename. */
 int out_file(const char *path, const char *text, size_t len, struct fl_errmsg *err);
 
 /* --- one judged run ------------------------------------------------------------------------- */

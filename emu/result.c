@@ -173,44 +173,56 @@ static void value_text(const struct result_metric *m, char *ret, size_t size)
         snprintf(ret, size, "%.10g", m->value);
 }
 
-enum expect_state { EXPECT_HOLDS, EXPECT_FAILS, EXPECT_UNKNOWN };
-
-static enum expect_state judge_expect(const struct plan *p, const struct plan_expect *e,
-                                      const struct result *r, struct fl_errmsg *why)
+/** No such figure: the nearest name there is. */
+static enum expect_state no_figure(const struct plan *p, const struct plan_expect *e,
+                                   const struct result *r, struct fl_errmsg *why)
 {
+    const char *names[256];
+    bool dotted = strchr(e->metric, '.') != NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->metric_count && n < 256; i++)
+        if (dotted == (strchr(r->metrics[i].name, '.') != NULL))
+            names[n++] = r->metrics[i].name;
+    const char *near = plan_nearest(e->metric, names, n);
+    fl_fail(why, 0, "%.200s:%d: %s is expected, but the run has no such figure%s%s%s", p->file,
+            e->line, e->metric, near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
+            near != NULL ? "\"?" : "");
+    return EXPECT_UNKNOWN;
+}
+
+enum expect_state result_expect(const struct plan *p, int i, const struct result *r,
+                                struct fl_errmsg *why)
+{
+    const struct plan_expect *e = &p->expects[i];
     const struct result_metric *m = find_metric(r, e->metric);
     char seen[40], want[40];
-
-    if (m == NULL) {
-        const char *names[64];
-        size_t n = 0;
-
-        for (size_t i = 0; i < r->metric_count && n < 64; i++)
-            if (strchr(r->metrics[i].name, '.') == strchr(e->metric, '.') ||
-                strchr(e->metric, '.') != NULL)
-                names[n++] = r->metrics[i].name;
-        const char *near = plan_nearest(e->metric, names, n);
-        fl_fail(why, 0, "%s:%d: expected %s, but the run has no such figure%s%s%s", p->file,
-                e->line, e->metric, near != NULL ? "; did you mean \"" : "",
-                near != NULL ? near : "", near != NULL ? "\"?" : "");
-        return EXPECT_UNKNOWN;
-    }
     bool holds;
-    if (e->text[0] != '\0') {
-        bool same = strcmp(m->text, e->text) == 0;
 
-        holds = e->cmp == PLAN_EQ ? same : !same;
+    if (m == NULL)
+        return no_figure(p, e, r, why);
+    if (e->text[0] != '\0') {
+        holds = (strcmp(m->text, e->text) == 0) == (e->cmp == PLAN_EQ);
         snprintf(want, sizeof(want), "%s", e->text);
     } else {
         holds = m->text[0] == '\0' && compare(e->cmp, m->value, e->value);
         snprintf(want, sizeof(want), "%.10g", e->value);
     }
-    if (holds)
-        return EXPECT_HOLDS;
     value_text(m, seen, sizeof(seen));
-    fl_fail(why, 0, "%s:%d: expected %s %s %s, seen %s", p->file, e->line, e->metric,
+    fl_fail(why, 0, "%.200s:%d: expected %s %s %s, seen %s", p->file, e->line, e->metric,
             cmp_signs[e->cmp], want, seen);
-    return EXPECT_FAILS;
+    return holds ? EXPECT_HOLDS : EXPECT_FAILS;
+}
+
+enum emu_exit emu_exit_worse(enum emu_exit a, enum emu_exit b)
+{
+    static const enum emu_exit order[] = {EMU_VIOLATED, EMU_NO_PROGRESS, EMU_UNDECIDED,
+                                          EMU_USAGE,    EMU_SKIPPED,     EMU_HELD};
+
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+        if (a == order[i] || b == order[i])
+            return order[i];
+    return a;
 }
 
 static bool requested(const struct plan *p, const char *id)
@@ -246,7 +258,7 @@ static bool is_violated(const struct plan *p, const struct result *r, struct fl_
         return true;
     }
     for (int i = 0; i < p->expect_count; i++)
-        if (judge_expect(p, &p->expects[i], r, why) == EXPECT_FAILS)
+        if (result_expect(p, i, r, why) == EXPECT_FAILS)
             return true;
     return false;
 }
@@ -271,7 +283,7 @@ static bool is_undecided(const struct plan *p, const struct result *r, struct fl
         }
     }
     for (int i = 0; i < p->expect_count; i++)
-        if (judge_expect(p, &p->expects[i], r, why) == EXPECT_UNKNOWN)
+        if (result_expect(p, i, r, why) == EXPECT_UNKNOWN)
             return true;
     return false;
 }

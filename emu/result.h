@@ -83,6 +83,16 @@ struct result_check *result_check(struct result *r, const char *id, const char *
  * fault that never fired, is undecided. @why: one line for people. */
 enum emu_exit result_judge(const struct plan *p, const struct result *r, struct fl_errmsg *why);
 
+enum expect_state { EXPECT_HOLDS, EXPECT_FAILS, EXPECT_UNKNOWN };
+
+/** State of expectation @i; @why: one line that names figure, expected and seen value.
+ * EXPECT_UNKNOWN: the run has no such figure. */
+enum expect_state result_expect(const struct plan *p, int i, const struct result *r,
+                                struct fl_errmsg *why);
+
+/** Order of severity of exit statuses: the worse of two (1, 3, 2, 64, 77, 0). */
+enum emu_exit emu_exit_worse(enum emu_exit a, enum emu_exit b);
+
 struct run_opts {
     const char *fabric;  /* "tcp", "sockets", "verbs", "sim" */
     const char *tracker; /* "mprotect", "actor" */
