@@ -80,9 +80,11 @@ $(1)/tests/%: $(1)/obj/tests/%.o $(1)/libsupport.a $(1)/libfarline.a
 .PRECIOUS: $(1)/obj/%.o
 endef
 
-ASAN_FLAGS = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-TSAN_FLAGS = -O1 -g -fsanitize=thread
-COV_FLAGS = -O0 -g --coverage -fprofile-update=atomic -fprofile-abs-path
+# Instrumentation hides ranges of values from gcc: these two warnings then see what is not there.
+QUIET = -Wno-format-truncation -Wno-maybe-uninitialized
+ASAN_FLAGS = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer $(QUIET)
+TSAN_FLAGS = -O1 -g -fsanitize=thread $(QUIET)
+COV_FLAGS = -O0 -g --coverage -fprofile-update=atomic -fprofile-abs-path $(QUIET)
 FUZZ_FLAGS = -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 
 $(eval $(call variant,$(BUILD),$$(CC),$$(ALL_CFLAGS),$$(LIBS)))
