@@ -34,7 +34,7 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
     if (sig == SIGCHLD)
         coord_reap(c);
     else
-        c->interrupted = (int)sig;
+        c->interrupted = emu_interrupted = (int)sig;
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -47,6 +47,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 int coord_wait(struct coord *c, bool (*cond)(const struct coord *c), uint64_t deadline_ns)
 {
     for (;;) {
+        if (emu_interrupted) /* also one that came before our handlers */
+            c->interrupted = (int)emu_interrupted;
         if (c->interrupted)
             return FL_ECANCELED;
         if (c->failed)
@@ -296,6 +298,7 @@ int emu_run_real(const struct plan *p, const struct run_opts *o, struct result *
     c->o = o;
     c->r = ret;
     c->err = err;
+    c->epoch_ns = fl_clock_ns();
     snprintf(ret->fabric, sizeof(ret->fabric), "%s", o->fabric);
     snprintf(ret->tracker, sizeof(ret->tracker), "%s", o->tracker ? o->tracker : "mprotect");
     void (*old)(int) = signal(SIGPIPE, SIG_IGN);

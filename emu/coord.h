@@ -70,12 +70,13 @@ struct coord {
     struct coord_query queries[COORD_QUERIES];
     struct ctl_conn *strangers[CTL_PENDING_MAX];
     uint32_t last_query;
-    int interrupted;  /* signal that asked us to end */
-    int setup_status; /* typed failure of a node before the start */
-    bool started;     /* start was sent: failures are results from here on */
-    bool stopping;    /* exits are wanted */
-    bool failed;      /* the run cannot go on; result.why says why */
-    uint64_t t0_ns;   /* of the start */
+    int interrupted;   /* signal that asked us to end */
+    int setup_status;  /* typed failure of a node before the start */
+    bool started;      /* start was sent: failures are results from here on */
+    bool stopping;     /* exits are wanted */
+    bool failed;       /* the run cannot go on; result.why says why */
+    uint64_t epoch_ns; /* nodes on this host count time from here */
+    uint64_t t0_ns;    /* of the start */
     uint64_t deadline_ns;
 };
 

@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "emu/world_real.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/util.h>
+#include <netdb.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "emu/base/clock.h"
+#include "emu/base/log.h"
+#include "emu/world.h"
+
+enum {
+    SPIN_ROUNDS = 64, /* looks at the fabric between two looks at everything else */
+};
+
+/* Source: assumed; the tracker's own deadline only catches what the core's deadlines miss. */
+#define ACCESS_SLACK_NS (5 * FL_NS_PER_S)
+
+extern void __gcov_dump(void) __attribute__((weak));
+
+void rw_exit(int code)
+{
+    if (__gcov_dump)
+        __gcov_dump(); /* coverage of a process that does not return from main */
+    _exit(code);
+}
+
+/* --- emu_loop ------------------------------------------------------------------------------- */
+
+static uint64_t now_ns(void *arg)
+{
+    return fl_clock_ns() - ((struct rw *)arg)->epoch_ns;
+}
+
+static void wake_soon(void *arg, struct emu_node *n)
+{
+    (void)n;
+    ((struct rw *)arg)->soon = true;
+}
+
+static void wake_at(void *arg, struct emu_node *n, uint64_t at_ns)
+{
+    struct rw *w = arg;
+    uint64_t now = now_ns(w);
+    (void)n;
+    if (at_ns == FL_NEVER) {
+        evtimer_del(w->timer);
+    } else if (at_ns <= now) {
+        w->soon = true;
+    } else {
+        /* Rounded up: waking too early would only mean to wait once more. */
+        uint64_t us = (at_ns - now + FL_NS_PER_US - 1) / FL_NS_PER_US;
+        struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
+        evtimer_add(w->timer, &tv);
+    }
+}
+
+static void loop_answer(void *arg, struct emu_node *n, uint32_t ticket, int status)
+{
+    (void)n;
+    rw_answer(arg, ticket, status);
+}
+
+static void on_due(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    ((struct rw *)arg)->soon = true;
+}
+
+static void on_threads(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    rw_threads_done(arg);
+}
+
+/* --- peers, looked at on their way to the node ---------------------------------------------- */
+
+static void h_done(void *arg, uint64_t tag, int status)
+{
+    struct rw *w = arg;
+    w->inner.done(w->inner.arg, tag, status);
+}
+
+static void h_msg(void *arg, uint16_t peer, const struct fl_msg *m, const uint8_t *payload,
+                  size_t payload_bytes)
+{
+    struct rw *w = arg;
+    w->inner.msg(w->inner.arg, peer, m, payload, payload_bytes);
+}
+
+static void h_credit(void *arg, uint16_t peer, enum fl_class cls)
+{
+    struct rw *w = arg;
+    w->inner.credit(w->inner.arg, peer, cls);
+}
+
+static void h_peer_up(void *arg, uint16_t peer, uint64_t incarnation)
+{
+    struct rw *w = arg;
+    w->inner.peer_up(w->inner.arg, peer, incarnation);
+    if (peer < w->plan->node_count)
+        w->peer_up[peer] = 1;
+    rw_connected(w);
+}
+
+static void h_peer_down(void *arg, uint16_t peer, uint64_t incarnation, int cause)
+{
+    struct rw *w = arg;
+    const char *name = peer < w->plan->node_count ? w->plan->nodes[peer].name : "?";
+    fl_log(cause ? FL_LOG_WARN : FL_LOG_INFO, "peer %s is down: %s", name, fl_strerror(cause));
+    w->inner.peer_down(w->inner.arg, peer, incarnation, cause);
+    if (w->connecting && !w->connected && peer < w->plan->node_count && w->peer_need[peer]) {
+        struct fl_errmsg err;
+        fl_fail(&err, cause, "cannot connect to %s: %s", name, fl_strerror(cause));
+        rw_tell_failure(w, cause ? cause : FL_ECONN, err.text);
+        rw_exit(1);
+    }
+}
+
+static void h_landed(void *arg, uint16_t peer, uint32_t bytes)
+{
+    struct rw *w = arg;
+    w->inner.landed(w->inner.arg, peer, bytes);
+}
+
+/* --- building ------------------------------------------------------------------------------- */
+
+static int make_tracker(struct rw *w, struct fl_errmsg *err)
+{
+    const struct plan_node *pn = &w->plan->nodes[w->self];
+    uint64_t longest = 0;
+    for (uint16_t r = 0; r < w->plan->region_count; r++) {
+        const struct plan_region *g = &w->plan->regions[r];
+        if (g->on == w->self && g->op_deadline_ns > longest)
+            longest = g->op_deadline_ns;
+    }
+    uint32_t threads = rw_threads_of(w->plan, w->self);
+    /* An access may wait for a read, and before it for the eviction that makes room, each with its
+     * retries; the core answers it in the end, so this bound is for a device that is gone. */
+    struct coh_cfg cfg = {.threads_max = threads ? threads : 1,
+                          .cached_pages_max = (uint32_t)(pn->device_memory_bytes / FL_PAGE_BYTES),
+                          .access_deadline_ns =
+                              longest * 4 * (pn->retry_max + 1U) + ACCESS_SLACK_NS,
+                          .spin = w->wait,
+                          .plants = w->plan->plants};
+    return coh_mprotect_new(&cfg, &w->trk, err);
+}
+
+static int make_node(struct rw *w, struct fl_errmsg *err)
+{
+    struct emu_node_cfg cfg = {.plan = w->plan,
+                               .self = w->self,
+                               .incarnation = 1,
+                               .loop = {.arg = w,
+                                        .now_ns = now_ns,
+                                        .wake_at = wake_at,
+                                        .wake_soon = wake_soon,
+                                        .site = rw_site,
+                                        .answer = loop_answer},
+                               .trace = w->trace,
+                               .tracker = w->trk,
+                               .oracles = true};
+    return emu_node_new(&cfg, &w->node, err);
+}
+
+static int make_port(struct rw *w, struct tp_addr *ret_addr, struct fl_errmsg *err)
+{
+    struct tp_cfg cfg;
+    const struct tp_handler h = {.arg = w,
+                                 .done = h_done,
+                                 .msg = h_msg,
+                                 .credit = h_credit,
+                                 .peer_up = h_peer_up,
+                                 .peer_down = h_peer_down,
+                                 .landed = h_landed};
+    emu_node_port_cfg(w->plan, w->self, &cfg);
+    cfg.incarnation = 1;
+    cfg.provider = w->fabric;
+    cfg.wait = w->wait;
+    ctl_key_derive(w->key, "farline fabric", cfg.key);
+    w->inner = emu_node_handler(w->node);
+    int rv = tp_ofi_new(w->base, &cfg, &h, &w->port, err);
+    if (!rv)
+        rv = emu_node_attach(w->node, w->port, err);
+    if (!rv)
+        rv = w->port->ops->listen(w->port, ret_addr, err);
+    return rv;
+}
+
+/** Compute nodes need the memory nodes of their regions, and the other way round. */
+static int find_peers(struct rw *w, struct fl_errmsg *err)
+{
+    w->peer_need = calloc(w->plan->node_count, 1);
+    w->peer_up = calloc(w->plan->node_count, 1);
+    if (!w->peer_need || !w->peer_up)
+        return fl_fail(err, FL_ENOMEM, "out of memory");
+    for (uint16_t r = 0; r < w->plan->region_count; r++) {
+        const struct plan_region *g = &w->plan->regions[r];
+        for (uint16_t k = 0; k < g->chunk_count; k++) {
+            if (g->on == w->self)
+                w->peer_need[g->chunks[k].node] = 1;
+            if (g->chunks[k].node == w->self)
+                w->peer_need[g->on] = 1;
+        }
+    }
+    return FL_OK;
+}
+
+static int make_events(struct rw *w, struct fl_errmsg *err)
+{
+    w->threads_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w->timer = evtimer_new(w->base, on_due, w);
+    w->threads_ev = event_new(w->base, w->threads_fd, EV_READ | EV_PERSIST, on_threads, w);
+    int wake = w->trk ? w->trk->ops->wake_fd(w->trk) : -1;
+    if (wake >= 0)
+        w->trk_ev = event_new(w->base, wake, EV_READ | EV_PERSIST, on_due, w);
+    if (w->threads_fd < 0 || !w->timer || !w->threads_ev || (wake >= 0 && !w->trk_ev) ||
+        event_add(w->threads_ev, NULL) || (w->trk_ev && event_add(w->trk_ev, NULL)))
+        return fl_fail(err, FL_ENOMEM, "cannot set up the event loop");
+    return FL_OK;
+}
+
+int rw_make(struct rw *w, struct tp_addr *ret_addr, struct fl_errmsg *err)
+{
+    int rv = find_peers(w, err);
+    if (!rv && native_guard_init())
+        rv = fl_fail(err, FL_EIO, "cannot install a signal handler");
+    if (!rv && w->plan->nodes[w->self].role == PLAN_COMPUTE)
+        rv = make_tracker(w, err);
+    if (!rv)
+        rv = make_events(w, err);
+    if (!rv)
+        rv = make_node(w, err);
+    if (!rv)
+        rv = make_port(w, ret_addr, err);
+    return rv;
+}
+
+/* --- the loop ------------------------------------------------------------------------------- */
+
+static void run_node(struct rw *w)
+{
+    if (w->node && w->soon) {
+        w->soon = false;
+        emu_node_run(w->node);
+    }
+}
+
+/** Looks at fabric and tracker without ever sleeping. */
+static void spin(struct rw *w)
+{
+    bool any = false;
+    for (int i = 0; i < SPIN_ROUNDS; i++) {
+        any |= w->port->ops->poll(w->port);
+        w->soon = true; /* notes of the tracker, timers */
+        run_node(w);
+    }
+    if (!any)
+        sched_yield(); /* others may have to run before anything can come */
+}
+
+static void loop(struct rw *w)
+{
+    while (!w->quit) {
+        bool spinning = w->wait == COH_WAIT_SPIN && w->connected;
+        run_node(w);
+        if (spinning)
+            spin(w);
+        int flags = spinning || w->soon ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE;
+        if (event_base_loop(w->base, flags) != 0) {
+            rw_tell_failure(w, FL_EIO, "the event loop failed");
+            rw_exit(1);
+        }
+    }
+}
+
+/* --- command line --------------------------------------------------------------------------- */
+
+struct node_args {
+    const char *join, *name, *token_file;
+    int token_fd, version;
+};
+
+static int parse_number(const char *text, int min, int max)
+{
+    char *end;
+    errno = 0;
+    long v = strtol(text, &end, 10);
+    return *text && !*end && !errno && v >= min && v <= max ? (int)v : -1;
+}
+
+static int parse_args(int argc, char **argv, struct node_args *a, struct fl_errmsg *err)
+{
+    *a = (struct node_args){.token_fd = -1, .version = CTL_VERSION};
+    int i = 0;
+    while (i < argc && strncmp(argv[i], "--", 2) != 0)
+        i++; /* the program's and the command's name */
+    for (; i < argc; i += 2) {
+        const char *v = i + 1 < argc ? argv[i + 1] : NULL;
+        if (!v)
+            return fl_fail(err, FL_EINVAL, "%s needs a value", argv[i]);
+        if (!strcmp(argv[i], "--join"))
+            a->join = v;
+        else if (!strcmp(argv[i], "--name"))
+            a->name = v;
+        else if (!strcmp(argv[i], "--token-file"))
+            a->token_file = v;
+        else if (!strcmp(argv[i], "--token-fd"))
+            a->token_fd = parse_number(v, 3, 65535);
+        else if (!strcmp(argv[i], "--protocol")) /* for tests of the refusal */
+            a->version = parse_number(v, 0, 1000000);
+        else
+            return fl_fail(err, FL_EINVAL, "unknown option %s", argv[i]);
+    }
+    if (!a->join || !a->name || (!a->token_file && a->token_fd < 0))
+        return fl_fail(err, FL_EINVAL,
+                       "usage: farline node --join ADDR:PORT --name NAME --token-file FILE");
+    if (!a->name[0] || strlen(a->name) >= CTL_NAME_MAX)
+        return fl_fail(err, FL_EINVAL, "a node's name has 1 to %d characters", CTL_NAME_MAX - 1);
+    return FL_OK;
+}
+
+/** Connects within RW_CONNECT_MS. */
+static int connect_to(const char *join, int *ret_fd, struct fl_errmsg *err)
+{
+    struct sockaddr_storage sa;
+    int len = sizeof(sa), fd, so_err = 0;
+    if (evutil_parse_sockaddr_port(join, (struct sockaddr *)&sa, &len))
+        return fl_fail(err, FL_EINVAL, "--join %s is not ADDR:PORT with a numeric address", join);
+    fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return fl_fail(err, fl_err_from_errno(errno), "socket: %s", strerror(errno));
+    if (connect(fd, (struct sockaddr *)&sa, (socklen_t)len) && errno != EINPROGRESS)
+        so_err = errno;
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    uint64_t deadline_ns = fl_clock_ns() + (uint64_t)RW_CONNECT_MS * FL_NS_PER_MS;
+    int n = 0;
+    while (!so_err && n <= 0 && fl_clock_ns() < deadline_ns)
+        n = poll(&p, 1, RW_CONNECT_MS);
+    socklen_t so_len = sizeof(so_err);
+    if (!so_err && n > 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &so_err, &so_len))
+        so_err = errno;
+    if (!so_err && n <= 0)
+        so_err = ETIMEDOUT;
+    if (so_err) {
+        close(fd);
+        return fl_fail(err, fl_err_from_errno(so_err),
+                       "cannot reach the coordinator at %s: %s; is `farline run` still there?",
+                       join, strerror(so_err));
+    }
+    *ret_fd = fd;
+    return FL_OK;
+}
+
+static int join(struct rw *w, const struct node_args *a, struct fl_errmsg *err)
+{
+    int fd = -1, rv = ctl_key_read(a->token_fd, a->token_file, w->key, err);
+    if (!rv)
+        rv = connect_to(a->join, &fd, err);
+    if (rv)
+        return rv;
+    struct event_config *cfg = event_config_new();
+    if (cfg) {
+        event_config_set_flag(cfg, EVENT_BASE_FLAG_PRECISE_TIMER);
+        event_config_set_flag(cfg, EVENT_BASE_FLAG_NO_CACHE_TIME);
+        w->base = event_base_new_with_config(cfg);
+        event_config_free(cfg);
+    }
+    w->plan = calloc(1, sizeof(*w->plan));
+    if (!w->base || !w->plan) {
+        close(fd);
+        return fl_fail(err, FL_ENOMEM, "out of memory");
+    }
+    struct ctl_handler h = rw_ctl_handler;
+    h.arg = w;
+    snprintf(w->name, sizeof(w->name), "%s", a->name);
+    w->conn = ctl_new(w->base, fd, a->name, a->version, w->key, &h);
+    return w->conn ? FL_OK : fl_fail(err, FL_ENOMEM, "out of memory");
+}
+
+/** Says goodbye to peers, which would otherwise take the end for a crash. */
+static void leave(struct rw *w)
+{
+    struct fl_errmsg err;
+    emu_node_free(&w->node);
+    fl_trace_free(&w->trace);
+    if (history_close(&w->history, &err))
+        fl_log(FL_LOG_WARN, "%s", err.text);
+}
+
+int emu_node_main(int argc, char **argv)
+{
+    static struct rw w;
+    struct node_args a;
+    struct fl_errmsg err = {{0}};
+    w.threads_fd = -1;
+    signal(SIGPIPE, SIG_IGN);
+    int rv = parse_args(argc, argv, &a, &err);
+    if (rv) {
+        fprintf(stderr, "farline node: %s\n", err.text);
+        return EMU_USAGE;
+    }
+    fl_log_init(a.name, FL_LOG_INFO);
+    rv = join(&w, &a, &err);
+    if (rv) {
+        fl_log(FL_LOG_ERROR, "%s", err.text);
+        return rv == FL_EINVAL ? EMU_USAGE : 1;
+    }
+    loop(&w);
+    leave(&w);
+    rw_exit(0);
+}
