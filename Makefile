@@ -159,7 +159,7 @@ $(BUILD)/lint/%.tidy: %.c .clang-tidy ci/tidy.h $(HEADERS)
 
 tidy: $(patsubst %.c,$(BUILD)/lint/%.tidy,$(ALL_SRC))
 
-lint: ## clang-tidy, cppcheck, shellcheck, format, include rule
+lint: $(BUILD)/libfarline.a ## clang-tidy, cppcheck, shellcheck, format, include rule, pure cores
 	@MAKE="$(MAKE)" BUILD=$(BUILD) ci/lint
 
 format: ## rewrite all C files by .clang-format
