@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory nodes as the device sees them: fence after an error, loss (W-f1, W-f2, W-f3). */
+#include "emu/mech/wb_priv.h"
+
+int wb_node_find(struct wb *w, uint16_t id)
+{
+    for (uint32_t n = 0; n < w->node_count; n++) {
+        if (wb_nd(w, n)->id == id) {
+            return (int)n;
+        }
+    }
+    return -1;
+}
+
+static void free_quarantine(struct wb *w, struct wb_node *n)
+{
+    while (n->quar != 0) {
+        uint32_t buf = n->quar - 1u;
+
+        n->quar = *wb_buf_link(w, buf);
+        wb_buf_put(w, buf);
+    }
+}
+
+/* What waited for the fence is looked at again; the pump sorts out what is lost. */
+static void unstall(struct wb *w, uint32_t node)
+{
+    wb_q_splice(w, wb_head(w, WB_H_FETCH), wb_head_node(w, node, WB_NH_FETCH));
+    wb_q_splice(w, wb_head(w, WB_H_URGENT), wb_head_node(w, node, WB_NH_FLUSH));
+}
+
+static void node_lost(struct wb *w, struct fl_env *e, uint32_t node, int status)
+{
+    struct wb_node *n = wb_nd(w, node);
+
+    if (n->state == WB_N_LOST) {
+        return;
+    }
+    n->state = WB_N_LOST;
+    fl_site(e, FL_SITE_PEER_LOST, 0, n->id, 0);
+    if (!n->fence_out) {
+        free_quarantine(w, n);
+    }
+    wb_regions_lose(w, e, node, status);
+    wb_log_fail(w, e, node, true, status);
+    unstall(w, node);
+}
+
+static void fence(struct wb *w, struct fl_env *e, uint32_t node)
+{
+    struct wb_node *n = wb_nd(w, node);
+
+    if (n->fences >= w->cfg.retry_max) {
+        node_lost(w, e, node, FL_EPEERDEAD);
+        return;
+    }
+    n->fences++;
+    n->state = WB_N_FENCING;
+    n->fence_out = 1;
+    w->stats.fences++;
+    fl_site(e, FL_SITE_FENCE_POST, 0, n->id, 0);
+    fl_fence(e, n->id, wb_tag(WB_T_FENCE, 0, node));
+}
+
+void wb_node_error(struct wb *w, struct fl_env *e, uint32_t node, int status)
+{
+    struct wb_node *n = wb_nd(w, node);
+
+    (void)status; /* whatever it was, the operation may still land: fence before sending again */
+    if (n->state != WB_N_UP) {
+        return;
+    }
+    if (wb_planted(w, FL_PLANT_SKIP_FENCE)) {
+        if (++n->fences > w->cfg.retry_max) {
+            node_lost(w, e, node, FL_EPEERDEAD);
+        }
+        return;
+    }
+    fence(w, e, node);
+}
+
+void wb_node_progress(struct wb *w, uint32_t node)
+{
+    wb_nd(w, node)->fences = 0;
+}
+
+void wb_on_fence(struct wb *w, struct fl_env *e, uint64_t tag, int status)
+{
+    uint32_t node = wb_tag_lo(tag);
+    struct wb_node *n = wb_nd(w, node);
+
+    n->fence_out = 0;
+    fl_site(e, FL_SITE_FENCE_DONE, 0, n->id, (uint64_t)(int64_t)status);
+    if (n->state == WB_N_LOST) {
+        free_quarantine(w, n);
+        return;
+    }
+    if (status != FL_OK) {
+        w->stats.fence_failures++;
+        if (status == FL_EPEERDEAD) {
+            node_lost(w, e, node, status);
+        } else {
+            fence(w, e, node);
+        }
+        return;
+    }
+    n->state = WB_N_UP;
+    free_quarantine(w, n);
+    wb_log_fail(w, e, node, false, FL_EFENCED); /* their answers can not come any more */
+    unstall(w, node);
+    for (uint16_t r = 0; r < w->cfg.region_count; r++) {
+        wb_ctl_send(w, e, r);
+    }
+}
+
+void wb_on_peer_up(struct wb *w, struct fl_env *e, const struct fl_event *ev)
+{
+    int i = wb_node_find(w, ev->node);
+    struct wb_node *n;
+
+    if (i < 0) {
+        return;
+    }
+    n = wb_nd(w, (uint32_t)i);
+    if (ev->a != n->incarnation && n->incarnation != 0) {
+        node_lost(w, e, (uint32_t)i, FL_EPEERDEAD); /* restarted: what it held is gone */
+    }
+    n->incarnation = ev->a;
+    if (n->state == WB_N_LOST && !n->fence_out) { /* for regions opened from now on */
+        n->state = WB_N_UP;
+        n->fences = 0;
+    }
+    for (uint16_t r = 0; r < w->cfg.region_count; r++) {
+        wb_ctl_send(w, e, r);
+    }
+}
+
+void wb_on_peer_down(struct wb *w, struct fl_env *e, const struct fl_event *ev)
+{
+    int i = wb_node_find(w, ev->node);
+
+    if (i < 0 || (ev->a != 0 && ev->a < wb_nd(w, (uint32_t)i)->incarnation)) {
+        return;
+    }
+    node_lost(w, e, (uint32_t)i, FL_EPEERDEAD);
+}
