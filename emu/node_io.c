@@ -12,7 +12,7 @@
 
 enum { NIL = 0xffffffffU };
 
-/* Tags in the fabric: the kind in the top byte, index or the core's own tag below. */
+/* Tags in the fabric: the kind in the top byte, an index below. */
 #define TAG_FLIGHT (UINT64_C(1) << 56)
 #define TAG_SEND (UINT64_C(2) << 56)
 #define TAG_FENCE (UINT64_C(3) << 56)
@@ -213,6 +213,37 @@ static void op_done(struct emu_node *n, uint32_t idx, int status)
 
 /* --- messages and fences -------------------------------------------------------------------- */
 
+static uint32_t call_take(struct emu_node *n, uint64_t tag, uint16_t node)
+{
+    if (n->call_free == n->call_cap) { /* none left: as many again */
+        uint32_t cap = n->call_cap ? 2 * n->call_cap : 16;
+
+        n->calls = realloc(n->calls, cap * sizeof *n->calls);
+        FL_ASSERT(n->calls != NULL);
+        for (uint32_t i = n->call_cap; i < cap; i++) {
+            n->calls[i].next_free = i + 1;
+        }
+        n->call_free = n->call_cap;
+        n->call_cap = cap;
+    }
+    uint32_t i = n->call_free;
+
+    n->call_free = n->calls[i].next_free;
+    n->calls[i] = (struct node_call){.tag = tag, .node = node};
+    return i;
+}
+
+static struct node_call call_give(struct emu_node *n, uint32_t i)
+{
+    struct node_call c;
+
+    FL_ASSERT(i < n->call_cap);
+    c = n->calls[i];
+    n->calls[i].next_free = n->call_free;
+    n->call_free = i;
+    return c;
+}
+
 static struct fl_rma entry_rma(const struct node_batch *b, unsigned i)
 {
     const struct fl_msg_entry *en = &b->entries[i];
@@ -331,8 +362,7 @@ void node_send(struct fl_env *e, uint16_t node, const struct fl_msg *m, uint64_t
             batch_remember(n, node, m, tag);
         }
     }
-    FL_ASSERT((tag & TAG_KIND) == 0);
-    n->port->ops->send(n->port, node, m, lines, TAG_SEND | tag);
+    n->port->ops->send(n->port, node, m, lines, TAG_SEND | call_take(n, tag, node));
 }
 
 void node_fence(struct fl_env *e, uint16_t node, uint64_t tag)
@@ -340,12 +370,11 @@ void node_fence(struct fl_env *e, uint16_t node, uint64_t tag)
     struct emu_node *n = of(e);
 
     node_trace(n, FL_TR_CALL, FL_CALL_FENCE, 0, node, tag, 0);
-    FL_ASSERT((tag & TAG_KIND) == 0);
     if (n->oracle != NULL) {
         batch_done(n, node, 0, FL_EFENCED);
     }
     node_flush_spans(n);
-    n->port->ops->fence(n->port, node, TAG_FENCE | tag | (uint64_t)node << 40);
+    n->port->ops->fence(n->port, node, TAG_FENCE | call_take(n, tag, node));
 }
 
 /* --- what the port tells -------------------------------------------------------------------- */
@@ -353,7 +382,7 @@ void node_fence(struct fl_env *e, uint16_t node, uint64_t tag)
 static void on_done(void *arg, uint64_t tag, int status)
 {
     struct emu_node *n = arg;
-    struct fl_event ev = {.kind = FL_EV_DONE, .tag = tag & ~TAG_KIND, .status = status};
+    struct fl_event ev = {.kind = FL_EV_DONE, .status = status};
 
     if ((tag & TAG_KIND) == TAG_FLIGHT) {
         uint32_t f = (uint32_t)tag;
@@ -367,9 +396,11 @@ static void on_done(void *arg, uint64_t tag, int status)
         n->cfg.loop.wake_soon(n->cfg.loop.arg, n);
         return;
     }
+    struct node_call call = call_give(n, (uint32_t)tag);
+
+    ev.tag = call.tag;
     if ((tag & TAG_KIND) == TAG_FENCE) {
-        ev.node = (uint16_t)(tag >> 40);
-        ev.tag = tag & ((UINT64_C(1) << 40) - 1);
+        ev.node = call.node;
         if (n->oracle != NULL) {
             oracle_on_fence(n->oracle, ev.node, status);
         }

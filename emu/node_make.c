@@ -300,6 +300,7 @@ void emu_node_free(struct emu_node **pn)
     unmap(n->pool, n->pool_bytes);
     unmap(n->bufs, (size_t)n->buf_count * FL_PAGE_BYTES);
     free(n->batches);
+    free(n->calls);
     free(n->sampled);
     free(n->ops);
     free(n->flights);

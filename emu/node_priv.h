@@ -39,6 +39,13 @@ struct node_flight {
     uint32_t next_free;
 };
 
+/* A send or fence that the fabric has not answered: the core's own tag uses all of its 64 bits. */
+struct node_call {
+    uint64_t tag;
+    uint16_t node;
+    uint32_t next_free;
+};
+
 /* A span that waits for the end of the step, when neighbours are known. */
 struct node_span {
     struct tp_rma rma;
@@ -102,6 +109,8 @@ struct emu_node {
     uint32_t span_count, span_cap;
     struct node_batch *batches;
     uint32_t batch_count;
+    struct node_call *calls;
+    uint32_t call_cap, call_free;
 
     void *bases[PLAN_REGIONS_MAX];
     uint8_t *pool;
