@@ -4,6 +4,7 @@
  * pause. At the end the pool, the live memory and what the threads know they stored are the same.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,6 +21,7 @@ enum {
     THREADS = 3,
     PAGES = 48,
     STORES = 4000000, /* a thread; 12 million in all */
+    CLEANS = 3000,    /* and on until the device has cleaned so many pages under them */
     WORDS = PAGES * FL_PAGE_BYTES / 8,
     PAGE_WORDS = FL_PAGE_BYTES / 8,
 };
@@ -43,10 +45,12 @@ static void *hammer_thread(void *arg)
         abort();
     volatile uint64_t *mem = (volatile uint64_t *)h->dev->base;
     uint64_t page = 0;
-    for (uint64_t i = 1; i <= STORES; i++) {
+    for (uint64_t i = 1; i <= STORES || atomic_load(&h->dev->cleans) < CLEANS; i++) {
         uint64_t r = fl_rng_next(&rng);
         if ((r & 63) == 0)
             page = (r >> 8) % PAGES;
+        if ((i & 0xfff) == 0)
+            sched_yield(); /* the device gets its share on a machine with few processors */
         /* Words of one line belong to different threads in turn. */
         uint64_t word = page * PAGE_WORDS + (r >> 20) % (PAGE_WORDS / THREADS) * THREADS + h->id;
         uint64_t value = i << 8 | h->id;
@@ -88,7 +92,6 @@ static void run_hammer(uint32_t capacity_pages)
                   (unsigned long long)dev.cleans, (unsigned long long)dev.lines,
                   (unsigned long long)dev.gates_busy, (unsigned long long)dev.evictions);
     assert_true(stores >= 10000000);
-    assert_true(dev.cleans > 100); /* the device really cleaned under the stores */
     assert_true(st.local_dirty > 100);
     assert_memory_equal(dev.remote, expect, (size_t)WORDS * 8);
     for (uint32_t p = 0; p < PAGES; p++)

@@ -92,7 +92,7 @@ static bool flush(struct toydev *d, uint32_t page, enum fl_prot prot)
 static bool pinned(const struct toydev *d, uint32_t page)
 {
     for (uint32_t t = 0; t < d->cfg.threads_max; t++)
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < TOY_PINS; i++)
             if (d->pins[t][i] == page + 1)
                 return true;
     return false;
@@ -137,7 +137,7 @@ static void serve(struct toydev *d, const struct coh_note *n)
         d->trk->ops->resume(d->trk, n->ticket, atomic_load(&d->fail_status));
         return;
     }
-    d->pins[n->ticket][d->pin_next[n->ticket]++ % 4] = page + 1;
+    d->pins[n->ticket][d->pin_next[n->ticket]++ % TOY_PINS] = page + 1;
     if (!(d->state[page] & TOY_CACHED)) {
         while (d->order_len >= d->cfg.capacity_pages)
             FL_ASSERT(evict_one(d));

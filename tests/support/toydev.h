@@ -13,6 +13,9 @@
 
 #include "coherence/tracker.h"
 
+/** Pages a thread was given last stay: with the one that comes, four, the most one access needs. */
+enum { TOY_PINS = 3 };
+
 struct toydev_cfg {
     uint32_t threads_max;
     uint32_t capacity_pages;
@@ -42,8 +45,9 @@ struct toydev {
     struct coh_note pending[2 * COH_THREADS_MAX];
     uint32_t pending_len;
     uint32_t freed; /* page of the last GATE_FREE + 1 */
-    uint32_t pins[COH_THREADS_MAX][4], pin_next[COH_THREADS_MAX];
-    uint64_t misses, dirties, cleans, lines, evictions, refused, gates_busy, wakes;
+    uint32_t pins[COH_THREADS_MAX][TOY_PINS], pin_next[COH_THREADS_MAX];
+    _Atomic uint64_t cleans; /* any thread */
+    uint64_t misses, dirties, lines, evictions, refused, gates_busy, wakes;
     uint32_t sweep;
 };
 
