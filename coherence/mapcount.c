@@ -11,7 +11,6 @@ void coh_maps_init(struct coh_maps *m)
     long limit = 65530; /* Source: the kernel's default, DEFAULT_MAX_MAP_COUNT */
     FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
     if (f) {
-        /* NOLINTNEXTLINE(cert-err34-c): the kernel wrote it */
         if (fscanf(f, "%ld", &limit) != 1 || limit < 1024)
             limit = 65530;
         fclose(f);

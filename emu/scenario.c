@@ -121,7 +121,6 @@ static int report(const char *file, int status, const char *msg, const struct sc
                        file, s->limits.memory_bytes >> 20);
     if (msg == NULL)
         msg = "the script failed without a message";
-    /* NOLINTNEXTLINE(cert-err34-c): Lua wrote the number, and it fits */
     if (sscanf(msg, "scenario:%d: %n", &line, &used) == 1 && used > 0)
         msg += used;
     int len = (int)strcspn(msg, "\n");

@@ -76,7 +76,6 @@ static uint64_t address_space_now(void)
 
     if (f == NULL)
         return 0;
-    /* NOLINTNEXTLINE(cert-err34-c): the kernel wrote it */
     if (fscanf(f, "%llu", &pages) != 1)
         pages = 0;
     fclose(f);

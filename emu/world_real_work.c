@@ -173,8 +173,9 @@ static void *thread_main(void *arg)
     while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR)
         ;
     /* Ending would let the allocator look into a heap whose region has failed. */
-    while (parked)
-        pause();
+    if (parked)
+        for (;;)
+            pause();
     return NULL;
 }
 

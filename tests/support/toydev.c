@@ -222,7 +222,7 @@ void toydev_flush(struct toydev *d)
     atomic_store(&d->flushed, false);
     atomic_store(&d->flush_all, true);
     while (!atomic_load(&d->flushed))
-        usleep(1000);
+        sched_yield();
 }
 
 void toydev_stop(struct toydev *d)
