@@ -59,6 +59,9 @@ int out_dir_begin(struct out_dir *d, const char *path, struct fl_errmsg *err);
 /** Puts the directory in its place; an earlier run's directory of that name is replaced. */
 int out_dir_commit(struct out_dir *d, struct fl_errmsg *err);
 
+/** After a failure: what is in the node logs stays in PATH.failed/, and @err tells so. */
+void out_dir_keep_logs(struct out_dir *d, struct fl_errmsg *err);
+
 /** Removes what was written. Does nothing after a commit. */
 void out_dir_abandon(struct out_dir *d);
 

@@ -149,6 +149,40 @@ int out_dir_commit(struct out_dir *d, struct fl_errmsg *err)
     return FL_OK;
 }
 
+static _Thread_local struct {
+    char to[PATH_MAX + 16];
+    int kept;
+} logs;
+
+/** Moves one log that says something to where logs are kept. */
+static int keep_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    const char *name = path + ftw->base;
+    size_t len = strlen(name);
+    char to[2 * PATH_MAX];
+
+    if (type != FTW_F || st->st_size == 0 || len < 5 || strcmp(name + len - 4, ".log") != 0)
+        return 0;
+    if (logs.kept == 0) {
+        remove_tree(logs.to);
+        if (mkdir(logs.to, 0755) != 0)
+            return 1;
+    }
+    snprintf(to, sizeof(to), "%s/%.255s", logs.to, name);
+    logs.kept += rename(path, to) == 0;
+    return 0;
+}
+
+void out_dir_keep_logs(struct out_dir *d, struct fl_errmsg *err)
+{
+    logs.kept = 0;
+    snprintf(logs.to, sizeof(logs.to), "%s.failed", d->path);
+    if (!d->open || nftw(d->tmp, keep_one, OPEN_FDS_MAX, FTW_PHYS) != 0 || logs.kept == 0)
+        return;
+    size_t used = strlen(err->text);
+    snprintf(err->text + used, sizeof(err->text) - used, "; node logs are in %s", logs.to);
+}
+
 void out_dir_abandon(struct out_dir *d)
 {
     if (d->open)

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "emu/cmd.h"
+#include "emu/plan_fields.h"
+#include "emu/world.h"
+
+#define FARLINE_VERSION "0.1"
+
+static const struct {
+    const char *name;
+    int (*fn)(int argc, char **argv);
+    const char *doc;
+} commands[] = {
+    {"run", cmd_run, "run SCENARIO.lua...     run scenarios and judge them (run --help)"},
+    {"plan", cmd_plan,
+     "plan SCENARIO.lua       evaluate and validate only; print the plan as JSON"},
+    {"explore", cmd_explore, "explore MECHANISM       step the core through small configurations"},
+    {"list", cmd_list,
+     "list WHAT               scenarios, trackers, fabrics, plants, sites, settings"},
+    {"explain", cmd_explain, "explain ID              what W3, M-f2, a plant or a site means"},
+    {"doctor", cmd_doctor,
+     "doctor [--json]         what this machine offers, with the consequences"},
+    {"node", emu_node_main, "node --join ...         one node, started by a launcher"},
+};
+
+static const char *const later[] = {"replay", "shrink", "swarm", "sweep", NULL};
+
+static void usage(FILE *f)
+{
+    fputs("Farline: a software testbed for cluster memory.\nusage: farline COMMAND ...\n", f);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        fprintf(f, "  %s\n", commands[i].doc);
+    fputs("exit status: 0 held, 1 violated, 2 undecided, 3 no progress, 64 usage or scenario "
+          "error, 77 skipped\n",
+          f);
+}
+
+static int unknown(const char *word)
+{
+    const char *names[sizeof(commands) / sizeof(commands[0])];
+    size_t n = sizeof(commands) / sizeof(commands[0]);
+
+    if (plan_name_index(later, word) >= 0)
+        return cmd_usage("%s is not in this version", word);
+    for (size_t i = 0; i < n; i++)
+        names[i] = commands[i].name;
+    const char *near = plan_nearest(word, names, n);
+    if (near != NULL)
+        return cmd_usage("there is no command \"%s\"; did you mean \"%s\"?", word, near);
+    return cmd_usage("there is no command \"%s\"; see `farline --help`", word);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return EMU_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        usage(stdout);
+        return EMU_HELD;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("farline %s\n", FARLINE_VERSION);
+        return EMU_HELD;
+    }
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].fn(argc - 1, argv + 1);
+    return unknown(argv[1]);
+}
