@@ -17,6 +17,7 @@
 #include "coherence/notes.h"
 #include "coherence/tracker.h"
 #include "coherence/twin.h"
+#include "emu/base/assert.h"
 
 enum mp_page_flag {
     MP_NOTED = 1,  /* a DIRTY of this page lies in the device's queue */
@@ -86,6 +87,28 @@ struct mp_tracker {
 /** The process's tracker, NULL when there is none. Async-signal-safe. */
 struct mp_tracker *mp_current(void);
 
+static inline struct mp_tracker *mp(struct coh_tracker *t)
+{
+    return (struct mp_tracker *)t;
+}
+
+static inline struct mp_region *mp_region(struct mp_tracker *t, uint16_t region)
+{
+    FL_ASSERT(region < COH_REGIONS_MAX && t->regions[region].pages);
+    return &t->regions[region];
+}
+
+static inline struct mp_page *mp_page(struct mp_region *r, uint32_t page)
+{
+    FL_ASSERT(page < r->page_count);
+    return &r->pages[page];
+}
+
+static inline uint32_t mp_word(const struct mp_page *p)
+{
+    return atomic_load_explicit(&p->gate, memory_order_acquire);
+}
+
 /* --- mp_trap.c ------------------------------------------------------------------------------- */
 
 /** Takes over SIGSEGV for @t; one tracker at a time. Errors: FL_EINVAL, FL_EIO. */
@@ -137,6 +160,24 @@ long mp_processors(void);
 
 /** Frees the stacks of all records. */
 void mp_threads_done(struct mp_tracker *t);
+
+/* --- mp_queue.c, device ------------------------------------------------------------------------ */
+
+/** Moves all notes pushed so far into the device's own queue, so that their places are free. */
+void mp_collect(struct mp_tracker *t);
+
+/** Notes that the device waits for this gate: GATE_FREE follows. */
+void mp_want(struct mp_tracker *t, uint16_t region, uint32_t page);
+
+bool mp_next(struct coh_tracker *base, struct coh_note *ret);
+
+/* --- mp_gate.c, device ------------------------------------------------------------------------- */
+
+int mp_gate(struct coh_tracker *base, uint16_t region, uint32_t page, uint32_t count,
+            enum fl_prot prot);
+
+/** Counts the mappings of the process again. */
+void mp_resync(struct mp_tracker *t);
 
 /* --- tracker_mprotect.c, for tests ----------------------------------------------------------- */
 

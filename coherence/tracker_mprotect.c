@@ -14,120 +14,11 @@
 #include "coherence/mprotect_int.h"
 #include "emu/base/assert.h"
 
-enum {
-    TWINS_SPARE = 16,    /* beyond one per cached page and thread */
-    RESYNC_EVERY = 4096, /* changes of protection between two counts of the mappings */
-};
-
-static const int native_prot[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE};
-
-static struct mp_tracker *mp(struct coh_tracker *t)
-{
-    return (struct mp_tracker *)t;
-}
-
-static struct mp_region *region_at(struct mp_tracker *t, uint16_t region)
-{
-    FL_ASSERT(region < COH_REGIONS_MAX && t->regions[region].pages);
-    return &t->regions[region];
-}
-
-static struct mp_page *page_at(struct mp_region *r, uint32_t page)
-{
-    FL_ASSERT(page < r->page_count);
-    return &r->pages[page];
-}
-
-static uint32_t gate_word(const struct mp_page *p)
-{
-    return atomic_load_explicit(&p->gate, memory_order_acquire);
-}
+enum { TWINS_SPARE = 16 }; /* beyond one per cached page and thread */
 
 static bool any_plant(const struct mp_tracker *t)
 {
     return (t->cfg.plants.bits[0] | t->cfg.plants.bits[1]) != 0;
-}
-
-/* --- the device's queue ---------------------------------------------------------------------- */
-
-/* A page has at most one DIRTY and one GATE_FREE in the queue, a ticket one MISS; pages come in
- * only by gates of a device that reads the queue. So it cannot overflow. */
-static void enqueue(struct mp_tracker *t, const struct coh_note *note)
-{
-    FL_ASSERT(t->fifo_len < t->fifo_cap);
-    t->fifo[(t->fifo_head + t->fifo_len++) & (t->fifo_cap - 1)] = *note;
-}
-
-/* Moves all notes pushed so far into the device's own queue, so that their places are free. */
-static void collect(struct mp_tracker *t)
-{
-    for (uint32_t i = coh_notes_grab(&t->notes); i; i = t->notes.places[i].next) {
-        const struct coh_place *pl = &t->notes.places[i];
-        struct mp_region *r = &t->regions[pl->region];
-        if (!r->pages)
-            continue; /* removed meanwhile */
-        if (pl->kind == COH_NOTE_DIRTY) {
-            if (r->pages[pl->page].flags & MP_NOTED)
-                continue; /* told already, and not yet heard */
-            r->pages[pl->page].flags |= MP_NOTED;
-        }
-        struct coh_note note = {.kind = (enum coh_note_kind)pl->kind,
-                                .region = pl->region,
-                                .access = pl->access,
-                                .page = pl->page,
-                                .ticket = pl->ticket};
-        enqueue(t, &note);
-    }
-}
-
-static void want(struct mp_tracker *t, uint16_t region, uint32_t page)
-{
-    struct mp_page *p = page_at(&t->regions[region], page);
-    if (p->flags & MP_WANTED)
-        return;
-    FL_ASSERT(t->want_count < t->want_cap);
-    p->flags |= MP_WANTED;
-    t->wants[t->want_count++] = (struct mp_want){.region = region, .page = page};
-}
-
-/* Queues GATE_FREE for wanted pages that no thread holds any more, after their DIRTY. */
-static void collect_free(struct mp_tracker *t)
-{
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < t->want_count; i++) {
-        struct mp_want w = t->wants[i];
-        struct mp_page *p = &t->regions[w.region].pages[w.page];
-        if (coh_gate_busy(gate_word(p))) {
-            t->wants[kept++] = w;
-            continue;
-        }
-        collect(t);
-        p->flags &= ~(uint32_t)MP_WANTED;
-        struct coh_note note = {.kind = COH_NOTE_GATE_FREE, .region = w.region, .page = w.page};
-        enqueue(t, &note);
-    }
-    t->want_count = kept;
-}
-
-static bool mp_next(struct coh_tracker *base, struct coh_note *ret)
-{
-    struct mp_tracker *t = mp(base);
-    do {
-        collect(t);
-        if (t->fifo_len == 0 && t->want_count)
-            collect_free(t);
-    } while (t->fifo_len == 0 && !coh_notes_sleep(&t->notes));
-    /* A gate let go after the look above has seen asleep and wakes us; before it, we see it now. */
-    if (t->fifo_len == 0 && t->want_count)
-        collect_free(t);
-    if (t->fifo_len == 0)
-        return false;
-    *ret = t->fifo[t->fifo_head];
-    t->fifo_head = (t->fifo_head + 1) & (t->fifo_cap - 1);
-    t->fifo_len--;
-    if (ret->kind == COH_NOTE_DIRTY && t->regions[ret->region].pages)
-        t->regions[ret->region].pages[ret->page].flags &= ~(uint32_t)MP_NOTED;
-    return true;
 }
 
 static int mp_wake_fd(struct coh_tracker *base)
@@ -140,171 +31,13 @@ static void mp_armed(struct coh_tracker *base, bool armed)
     coh_notes_arm(&mp(base)->notes, armed);
 }
 
-/* --- gates ----------------------------------------------------------------------------------- */
-
-static void cancel_range(struct mp_region *r, uint32_t page, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        coh_gate_do(&r->pages[page + i].gate, COH_OP_CANCEL);
-}
-
-/* Begins the change on every page, or on none. */
-static int begin_range(struct mp_tracker *t, struct mp_region *r, uint32_t page, uint32_t count,
-                       enum fl_prot prot)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (coh_gate_do(&r->pages[page + i].gate, coh_gate_to(prot)) != COH_GATE_BUSY)
-            continue;
-        want(t, (uint16_t)(r - t->regions), page + i);
-        cancel_range(r, page, i);
-        return FL_EAGAIN;
-    }
-    return FL_OK;
-}
-
-/* Twins for pages that are about to be opened for stores; no thread can write them now. */
-static int twin_range(struct mp_tracker *t, struct mp_region *r, uint32_t page, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        struct mp_page *p = &r->pages[page + i];
-        if (p->twin != COH_TWIN_NONE)
-            continue;
-        uint32_t twin = coh_twins_take(t->twins);
-        if (twin == COH_TWIN_NONE)
-            return FL_ENOSPC; /* those taken stay: a twin too many only costs its memory */
-        memcpy(coh_twins_at(t->twins, twin), mp_alias(r, page + i), FL_PAGE_BYTES);
-        p->twin = twin;
-    }
-    return FL_OK;
-}
-
-struct range_facts {
-    int64_t delta; /* mappings more */
-    bool change;   /* some page has another protection now */
-    bool raising;
-    uint32_t opened, closed; /* pages that come from NONE, go to NONE */
-};
-
-/* 1 when a mapping ends between page @left and the next one. */
-static int border(const struct mp_region *r, int64_t left)
-{
-    if (left < 0 || left + 1 >= r->page_count)
-        return 0;
-    return coh_gate_prot(gate_word(&r->pages[left])) !=
-           coh_gate_prot(gate_word(&r->pages[left + 1]));
-}
-
-static struct range_facts scan_range(const struct mp_region *r, uint32_t page, uint32_t count,
-                                     enum fl_prot prot)
-{
-    struct range_facts f = {0};
-    for (uint32_t i = 0; i < count; i++) {
-        enum fl_prot old = coh_gate_prot(gate_word(&r->pages[page + i]));
-        f.change |= old != prot;
-        f.raising |= old < prot;
-        f.opened += old == FL_PROT_NONE && prot != FL_PROT_NONE;
-        f.closed += old != FL_PROT_NONE && prot == FL_PROT_NONE;
-        f.delta -= border(r, (int64_t)page + i - 1);
-    }
-    uint32_t end = page + count;
-    f.delta -= border(r, (int64_t)end - 1);
-    if (page > 0)
-        f.delta += coh_gate_prot(gate_word(&r->pages[page - 1])) != prot;
-    if (end < r->page_count)
-        f.delta += coh_gate_prot(gate_word(&r->pages[end])) != prot;
-    return f;
-}
-
-/* The kernel may have changed the first part of the range before it ran out of mappings. Going
- * back needs no more of them than there were before. */
-static void restore_range(struct mp_region *r, uint32_t page, uint32_t count)
-{
-    for (uint32_t i = 0; i < count;) {
-        enum fl_prot old = coh_gate_prot(gate_word(&r->pages[page + i]));
-        uint32_t n = 1;
-        while (i + n < count && coh_gate_prot(gate_word(&r->pages[page + i + n])) == old)
-            n++;
-        FL_ASSERT(mprotect(mp_app(r, page + i), (size_t)n * FL_PAGE_BYTES, native_prot[old]) == 0);
-        i += n;
-    }
-}
-
-static void resync(struct mp_tracker *t)
-{
-    struct coh_span spans[COH_REGIONS_MAX];
-    size_t n = 0;
-    for (uint16_t i = 0; i < COH_REGIONS_MAX; i++) {
-        const struct mp_region *r = &t->regions[i];
-        if (r->pages)
-            spans[n++] =
-                (struct coh_span){(uintptr_t)mp_app(r, 0), (uintptr_t)mp_app(r, 0) + r->len_bytes};
-    }
-    coh_maps_resync(&t->maps, spans, n);
-    t->gates_since_resync = 0;
-}
-
-/* Accounts for the change; near the limit the count is checked against the kernel's first. */
-static bool reserve_maps(struct mp_tracker *t, const struct range_facts *f)
-{
-    if (coh_maps_reserve(&t->maps, f->delta, f->raising))
-        return true;
-    if (t->gates_since_resync < RESYNC_EVERY)
-        return false;
-    resync(t);
-    return coh_maps_reserve(&t->maps, f->delta, f->raising);
-}
-
-static int change_range(struct mp_tracker *t, struct mp_region *r, uint32_t page, uint32_t count,
-                        enum fl_prot prot)
-{
-    struct range_facts f = scan_range(r, page, count, prot);
-    t->gates_since_resync++;
-    if (prot == FL_PROT_RW && twin_range(t, r, page, count) != FL_OK)
-        return FL_ENOSPC;
-    if (!reserve_maps(t, &f))
-        return FL_ENOSPC;
-    if (f.change &&
-        mprotect(mp_app(r, page), (size_t)count * FL_PAGE_BYTES, native_prot[prot]) != 0) {
-        coh_maps_undo(&t->maps, f.delta);
-        restore_range(r, page, count);
-        t->gates_since_resync = RESYNC_EVERY; /* the count was wrong */
-        return FL_ENOSPC;
-    }
-    t->resident += f.opened;
-    t->resident -= f.closed;
-    if (t->resident > t->resident_max)
-        t->resident_max = t->resident;
-    return FL_OK;
-}
-
-static int mp_gate(struct coh_tracker *base, uint16_t region, uint32_t page, uint32_t count,
-                   enum fl_prot prot)
-{
-    struct mp_tracker *t = mp(base);
-    struct mp_region *r = region_at(t, region);
-    FL_ASSERT(count > 0 && page < r->page_count && count <= r->page_count - page);
-    int rc = begin_range(t, r, page, count, prot);
-    if (rc != FL_OK)
-        return rc;
-    rc = change_range(t, r, page, count, prot);
-    if (rc != FL_OK) {
-        t->refusals++;
-        cancel_range(r, page, count);
-        return rc;
-    }
-    for (uint32_t i = 0; i < count; i++)
-        coh_gate_do(&r->pages[page + i].gate, COH_OP_END);
-    collect(t); /* stores made before the change are told before anything that follows */
-    return FL_OK;
-}
-
 /* --- pages ----------------------------------------------------------------------------------- */
 
 static void end_twin(struct mp_tracker *t, struct mp_page *p)
 {
     if (p->twin == COH_TWIN_NONE)
         return;
-    collect(t); /* the note of this twin leaves its place before another page gets it */
+    mp_collect(t); /* the note of this twin leaves its place before another page gets it */
     coh_twins_give(t->twins, p->twin);
     p->twin = COH_TWIN_NONE;
 }
@@ -312,9 +45,9 @@ static void end_twin(struct mp_tracker *t, struct mp_page *p)
 static fl_mask mp_snap(struct coh_tracker *base, uint16_t region, uint32_t page, uint8_t *dst)
 {
     struct mp_tracker *t = mp(base);
-    struct mp_region *r = region_at(t, region);
-    struct mp_page *p = page_at(r, page);
-    uint32_t w = gate_word(p);
+    struct mp_region *r = mp_region(t, region);
+    struct mp_page *p = mp_page(r, page);
+    uint32_t w = mp_word(p);
     memcpy(dst, mp_alias(r, page), FL_PAGE_BYTES);
     FL_ASSERT(coh_gate_prot(w) != FL_PROT_RW || any_plant(t));
     if (!(w & COH_GATE_F_HELD) && coh_gate_prot(w) == FL_PROT_READ)
@@ -330,10 +63,10 @@ static fl_mask mp_snap(struct coh_tracker *base, uint16_t region, uint32_t page,
 static fl_mask mp_peek(struct coh_tracker *base, uint16_t region, uint32_t page)
 {
     struct mp_tracker *t = mp(base);
-    struct mp_region *r = region_at(t, region);
-    struct mp_page *p = page_at(r, page);
+    struct mp_region *r = mp_region(t, region);
+    struct mp_page *p = mp_page(r, page);
     /* Between busy and open the twin is a thread's. */
-    if (coh_gate_busy(gate_word(p)) || p->twin == COH_TWIN_NONE)
+    if (coh_gate_busy(mp_word(p)) || p->twin == COH_TWIN_NONE)
         return FL_MASK_NONE;
     return coh_diff(mp_alias(r, page), coh_twins_at(t->twins, p->twin));
 }
@@ -354,21 +87,21 @@ static void mp_install(struct coh_tracker *base, uint16_t region, uint32_t page,
                        const uint8_t *src)
 {
     struct mp_tracker *t = mp(base);
-    struct mp_region *r = region_at(t, region);
-    struct mp_page *p = page_at(r, page);
+    struct mp_region *r = mp_region(t, region);
+    struct mp_page *p = mp_page(r, page);
     copy_lines(mp_alias(r, page), src, mask);
     /* What arrives from the pool is not dirty. */
-    if (!coh_gate_busy(gate_word(p)) && p->twin != COH_TWIN_NONE)
+    if (!coh_gate_busy(mp_word(p)) && p->twin != COH_TWIN_NONE)
         copy_lines(coh_twins_at(t->twins, p->twin), src, mask);
 }
 
 static void mp_drop(struct coh_tracker *base, uint16_t region, uint32_t page)
 {
     struct mp_tracker *t = mp(base);
-    struct mp_region *r = region_at(t, region);
-    struct mp_page *p = page_at(r, page);
-    FL_ASSERT(coh_gate_prot(gate_word(p)) == FL_PROT_NONE || any_plant(t));
-    if (coh_gate_prot(gate_word(p)) == FL_PROT_NONE)
+    struct mp_region *r = mp_region(t, region);
+    struct mp_page *p = mp_page(r, page);
+    FL_ASSERT(coh_gate_prot(mp_word(p)) == FL_PROT_NONE || any_plant(t));
+    if (coh_gate_prot(mp_word(p)) == FL_PROT_NONE)
         end_twin(t, p);
     /* memfd pages: this fails only if the arguments are wrong. */
     FL_ASSERT(fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -377,8 +110,8 @@ static void mp_drop(struct coh_tracker *base, uint16_t region, uint32_t page)
 
 static const uint8_t *mp_live(struct coh_tracker *base, uint16_t region, uint32_t page)
 {
-    struct mp_region *r = region_at(mp(base), region);
-    (void)page_at(r, page);
+    struct mp_region *r = mp_region(mp(base), region);
+    (void)mp_page(r, page);
     return mp_alias(r, page);
 }
 
@@ -475,7 +208,7 @@ static int mp_region_add(struct coh_tracker *base, const struct coh_region_cfg *
         return rc;
     }
     atomic_store(&r->len_bytes, cfg->len_bytes); /* from here on the handler sees it */
-    resync(t);
+    mp_resync(t);
     *ret_base = mp_app(r, 0);
     return FL_OK;
 }
@@ -483,8 +216,8 @@ static int mp_region_add(struct coh_tracker *base, const struct coh_region_cfg *
 static void mp_region_remove(struct coh_tracker *base, uint16_t region)
 {
     struct mp_tracker *t = mp(base);
-    struct mp_region *r = region_at(t, region);
-    collect(t);
+    struct mp_region *r = mp_region(t, region);
+    mp_collect(t);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < t->want_count; i++)
         if (t->wants[i].region != region)
@@ -493,11 +226,11 @@ static void mp_region_remove(struct coh_tracker *base, uint16_t region)
     for (uint32_t i = 0; i < r->page_count; i++) {
         if (r->pages[i].twin != COH_TWIN_NONE)
             coh_twins_give(t->twins, r->pages[i].twin);
-        t->resident -= coh_gate_prot(gate_word(&r->pages[i])) != FL_PROT_NONE;
+        t->resident -= coh_gate_prot(mp_word(&r->pages[i])) != FL_PROT_NONE;
     }
     uint64_t len = atomic_exchange(&r->len_bytes, 0);
     unmap_region(r, len);
-    resync(t);
+    mp_resync(t);
 }
 
 /* --- the whole ------------------------------------------------------------------------------- */
