@@ -183,8 +183,8 @@ const struct fl_id_info fl_ids_writeback[] = {
      .mech = "W",
      .title = "compute node crashes",
      .text = "The compute node is killed. What is lost is at most what was dirty since the last "
-             "acknowledgement; a later opener with a higher lease epoch gets the region as it was "
-             "acknowledged.",
+             "acknowledgement; when the node is started again, it opens with a higher lease epoch "
+             "and finds what was acknowledged.",
      .why = "The loss must have a bound that can be told in advance, and be reported.",
      .violation = "Acknowledged lines are missing, or lines of a half-applied batch are mixed "
                   "with old ones.",
