@@ -18,13 +18,20 @@
 enum { MIB = 1024 * 1024, LEN = 64 * MIB };
 #define BASE ((void *)0x200000000000)
 
-static char text_path[] = "/tmp/test_native.XXXXXX";
+static char text_path[256];
 static struct plan *plan;
+
+static int temp_file(char *path, size_t cap)
+{
+    const char *dir = getenv("TMPDIR");
+    snprintf(path, cap, "%s/test_native.XXXXXX", dir ? dir : "/tmp");
+    return mkstemp(path);
+}
 
 static int setup(void **state)
 {
     (void)state;
-    int fd = mkstemp(text_path);
+    int fd = temp_file(text_path, sizeof(text_path));
     FILE *f = fdopen(fd, "w");
     for (int i = 0; f && i < 300; i++)
         fprintf(f, "line %d of a text that is long enough to fill some pages, number %d\n\n", i,
@@ -204,8 +211,8 @@ static void lua_survives_a_failed_access(void **state)
 
 static int lua_text(const char *code, struct fl_errmsg *err)
 {
-    char path[] = "/tmp/test_native_lua.XXXXXX";
-    int fd = mkstemp(path);
+    char path[256];
+    int fd = temp_file(path, sizeof(path));
     assert_true(fd >= 0);
     assert_int_equal(write(fd, code, strlen(code)), strlen(code));
     close(fd);
