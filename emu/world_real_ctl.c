@@ -87,6 +87,9 @@ static void take_plan(struct rw *w, const json_t *m)
     if (rv)
         give_up(w, rv, err.text);
     ctl_hex(addr.bytes, addr.len, hex);
+    fl_log(FL_LOG_INFO, "ready: %s node over %s, process %d",
+           w->plan->nodes[w->self].role == PLAN_COMPUTE ? "compute" : "memory", w->fabric,
+           (int)getpid());
     ctl_send(w->conn, json_pack("{s:s,s:s,s:i}", "t", "ready", "addr", hex, "pid", (int)getpid()));
 }
 

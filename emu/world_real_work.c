@@ -202,6 +202,7 @@ static int start_threads(struct rw *w)
 
 static void close_regions(struct rw *w)
 {
+    fl_log(FL_LOG_INFO, "closing");
     w->closing_ns = fl_clock_ns();
     for (uint16_t r = 0; r < w->plan->region_count; r++)
         if (w->open_asked[r] && !w->open_status[r]) {
@@ -243,6 +244,7 @@ static void opened(struct rw *w)
     bool good = true;
     for (uint16_t r = 0; r < w->plan->region_count; r++)
         good = good && (!w->open_asked[r] || !w->open_status[r]);
+    fl_log(FL_LOG_INFO, "running: %u threads", rw_threads_of(w->plan, w->self));
     ctl_send(w->conn, json_pack("{s:s}", "t", "running"));
     int rv = good ? start_threads(w) : FL_OK;
     if (rv) { /* some threads run, others do not: this run means nothing */
