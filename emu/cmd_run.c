@@ -46,10 +46,11 @@ static void watch_signals(void)
 static void shrink(struct result *r)
 {
     void *m = realloc(r->metrics, (r->metric_count + 1) * sizeof(*r->metrics));
+    if (m != NULL)
+        r->metrics = m;
     void *n = realloc(r->nodes, (r->node_count + 1) * sizeof(*r->nodes));
-
-    r->metrics = m != NULL ? m : r->metrics;
-    r->nodes = n != NULL ? n : r->nodes;
+    if (n != NULL)
+        r->nodes = n;
 }
 
 /** A place for one more run in the session; NULL: out of memory. */

@@ -77,7 +77,7 @@ static int take_settings(struct rw *w, const json_t *m, struct fl_errmsg *err)
 static void take_plan(struct rw *w, const json_t *m)
 {
     struct fl_errmsg err = {{0}};
-    struct tp_addr addr;
+    struct tp_addr addr = {0};
     char hex[2 * TP_ADDR_MAX + 1];
     if (w->node)
         give_up(w, FL_EPROTO, "a second plan arrived");

@@ -70,10 +70,10 @@ static void store(const struct actor *a, struct rw_thread *t)
 static void load(const struct actor *a, struct rw_thread *t)
 {
     uint32_t len = t->op.len_bytes, i = 0;
-    const uint8_t *want = a->shadow + t->op.off;
     memcpy(t->buf, a->base + t->op.off, len);
     if (!a->shadow)
         return;
+    const uint8_t *want = a->shadow + t->op.off;
     if (memcmp(t->buf, want, len) == 0) {
         if (a->oracle)
             oracle_good_loads(a->oracle, len);

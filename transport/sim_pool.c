@@ -7,7 +7,8 @@
 #include "emu/base/assert.h"
 #include "transport/sim_int.h"
 
-enum { PKTS_PER_BLOCK = 128 };
+/* A free buffer begins with the address of the next one. */
+enum { PKTS_PER_BLOCK = 128, LINK_BYTES = sizeof(uint8_t *) };
 
 static const size_t BUF_BYTES[SIM_BUF_CLASSES] = {512, 8192, 80 * 1024};
 
@@ -60,7 +61,7 @@ void sim_pkt_buf(struct tp_simnet *n, struct sim_pkt *p, size_t len_bytes)
     p->buf_bytes = (uint32_t)len_bytes;
     if (c < SIM_BUF_CLASSES && n->free_bufs[c]) {
         p->buf = n->free_bufs[c];
-        memcpy(&n->free_bufs[c], p->buf, sizeof p->buf);
+        memcpy(&n->free_bufs[c], p->buf, LINK_BYTES);
     } else {
         p->buf = sim_must(malloc(c == SIM_BUF_CLASSES ? len_bytes : BUF_BYTES[c]));
     }
@@ -73,7 +74,7 @@ static void buf_free(struct tp_simnet *n, struct sim_pkt *p)
     if (p->buf_class == SIM_BUF_CLASSES) {
         free(p->buf);
     } else {
-        memcpy(p->buf, &n->free_bufs[p->buf_class], sizeof p->buf);
+        memcpy(p->buf, &n->free_bufs[p->buf_class], LINK_BYTES);
         n->free_bufs[p->buf_class] = p->buf;
     }
     p->buf_class = SIM_NO_BUF;
@@ -148,7 +149,7 @@ void sim_pool_free(struct tp_simnet *n)
     for (int c = 0; c < SIM_BUF_CLASSES; c++)
         while (n->free_bufs[c]) {
             uint8_t *b = n->free_bufs[c];
-            memcpy(&n->free_bufs[c], b, sizeof b);
+            memcpy(&n->free_bufs[c], b, LINK_BYTES);
             free(b);
         }
 }

@@ -293,7 +293,7 @@ static struct fk_page *slot_page(struct fake *f, uint16_t node, uint16_t chunk, 
             }
         }
     }
-    FL_ASSERT(!"slot of no region");
+    FL_ASSERT(false && "slot of no region");
     return NULL;
 }
 
@@ -347,11 +347,11 @@ static void apply(struct fake *f, struct fk_call *c)
 
 void fk_done(struct fake *f, struct fk_call *c, int status)
 {
+    FL_ASSERT(c != NULL && !c->answered);
     enum fl_ev_kind kind = c->kind == FL_CALL_GATE  ? FL_EV_GATED
                            : c->kind == FL_CALL_MAP ? FL_EV_MAPPED
                                                     : FL_EV_DONE;
 
-    FL_ASSERT(c != NULL && !c->answered);
     c->answered = true;
     if (status == FL_OK) {
         apply(f, c);
