@@ -246,6 +246,8 @@ static bool local_ok(const struct sim_port *p, const struct tp_rma *op)
 static void submit(struct tp_port *port, const struct tp_rma *op, enum sim_kind kind)
 {
     struct sim_port *p = of(port);
+    if (p->dead)
+        return; /* its owner runs on to the end of a step */
     if (op->peer >= p->net->nodes || op->peer == p->cfg.self || op->cls >= FL_CLASSES) {
         sim_note_done(p, op->tag, FL_EINVAL);
         return;
@@ -284,6 +286,8 @@ static void sim_send(struct tp_port *port, uint16_t peer, const struct fl_msg *m
 {
     struct sim_port *p = of(port);
     int cls = fl_msg_class(m->type);
+    if (p->dead)
+        return;
     if (peer >= p->net->nodes || peer == p->cfg.self || cls < 0) {
         sim_note_done(p, tag, FL_EINVAL);
         return;

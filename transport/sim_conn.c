@@ -233,6 +233,8 @@ static void fence_deadline(void *arg, uint64_t gen, uint64_t b)
 void sim_fence(struct tp_port *port, uint16_t peer, uint64_t tag)
 {
     struct sim_port *p = (struct sim_port *)port;
+    if (p->dead)
+        return;
     if (peer >= p->net->nodes || peer == p->cfg.self) {
         sim_note_done(p, tag, FL_EINVAL);
         return;
