@@ -70,9 +70,6 @@ static struct out_run *session_add(struct session *s)
     return o;
 }
 
-/* Until the simulator is built in. */
-extern __typeof__(emu_run_sim) emu_run_sim __attribute__((weak));
-
 /** Runs in the world that the fabric names; what the machine lacks is a result, not an error. */
 static int world_run(const struct plan *p, const struct run_opts *ro, struct result *r,
                      struct fl_errmsg *err)

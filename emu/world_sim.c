@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "emu/world_sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emu/base/assert.h"
+
+/* Source: assumed; as in the real world, far behind the core's own deadlines. */
+#define ACCESS_SLACK_NS (5 * FL_NS_PER_S)
+#define CONNECT_NS (20 * FL_NS_PER_S)
+
+void ws_trouble(struct ws *w, const char *fmt, ...)
+{
+    va_list ap;
+    if (w->trouble[0])
+        return;
+    va_start(ap, fmt);
+    vsnprintf(w->trouble, sizeof w->trouble, fmt, ap);
+    va_end(ap);
+}
+
+/* --- emu_loop ------------------------------------------------------------------------------- */
+
+struct ws_node *ws_node_of(struct ws *w, struct emu_node *node)
+{
+    return &w->nodes[emu_node_id(node)];
+}
+
+static uint64_t loop_now(void *arg)
+{
+    return ws_now(arg);
+}
+
+static void run_soon(void *arg, uint64_t a, uint64_t b)
+{
+    struct ws_node *n = arg;
+    (void)a;
+    (void)b;
+    n->soon = false;
+    if (n->paused)
+        n->stale = true;
+    else if (!n->dead)
+        emu_node_run(n->node);
+}
+
+static void run_timer(void *arg, uint64_t a, uint64_t b)
+{
+    struct ws_node *n = arg;
+    (void)a;
+    (void)b;
+    n->timer = 0;
+    if (n->paused)
+        n->stale = true;
+    else if (!n->dead)
+        emu_node_run(n->node);
+}
+
+void ws_wake(struct ws_node *n)
+{
+    if (n->soon || n->dead)
+        return;
+    n->soon = true;
+    fl_evq_at(n->w->q, ws_now(n->w) + fl_rng_below(&n->sched, WS_DEVICE_NS), run_soon, n, 0, 0);
+}
+
+static void loop_wake_soon(void *arg, struct emu_node *node)
+{
+    ws_wake(ws_node_of(arg, node));
+}
+
+static void loop_wake_at(void *arg, struct emu_node *node, uint64_t at_ns)
+{
+    struct ws *w = arg;
+    struct ws_node *n = ws_node_of(w, node);
+    if (n->timer)
+        fl_evq_cancel(w->q, n->timer);
+    n->timer = at_ns == FL_NEVER ? 0 : fl_evq_at(w->q, at_ns, run_timer, n, 0, 0);
+}
+
+void ws_resumed(struct ws_node *n)
+{
+    if (n->stale) {
+        n->stale = false;
+        ws_wake(n);
+    }
+    ws_threads_resumed(n);
+}
+
+/* --- regions -------------------------------------------------------------------------------- */
+
+static void region_asked(struct ws_node *n, uint16_t r, bool closing)
+{
+    if (closing)
+        emu_node_close(n->node, r);
+    else
+        emu_node_open(n->node, r);
+}
+
+void ws_close_regions(struct ws_node *n)
+{
+    struct ws *w = n->w;
+    n->closing_ns = ws_now(w);
+    for (uint16_t r = 0; r < w->p->region_count; r++)
+        if (w->p->regions[r].on == n->idx && w->regions[r].open_asked &&
+            !w->regions[r].open_status) {
+            w->regions[r].close_asked = true;
+            n->closing++;
+        }
+    if (!n->closing)
+        n->done = true;
+    for (uint16_t r = 0; r < w->p->region_count; r++)
+        if (w->p->regions[r].on == n->idx && w->regions[r].close_asked)
+            region_asked(n, r, true);
+}
+
+static void node_opened(struct ws_node *n)
+{
+    struct ws *w = n->w;
+    bool good = true;
+    for (uint16_t r = 0; r < w->p->region_count; r++)
+        good = good && (w->p->regions[r].on != n->idx || !w->regions[r].open_status);
+    n->running = true;
+    if (good && n->threads)
+        ws_threads_start(n);
+    else
+        ws_close_regions(n);
+}
+
+static void open_regions(struct ws_node *n)
+{
+    struct ws *w = n->w;
+    for (uint16_t r = 0; r < w->p->region_count; r++)
+        if (w->p->regions[r].on == n->idx) {
+            w->regions[r].open_asked = true;
+            n->opening++;
+        }
+    for (uint16_t r = 0; r < w->p->region_count; r++)
+        if (w->p->regions[r].on == n->idx)
+            region_asked(n, r, false);
+    if (!n->opening)
+        node_opened(n);
+}
+
+static void loop_answer(void *arg, struct emu_node *node, uint32_t ticket, int status)
+{
+    struct ws *w = arg;
+    struct ws_node *n = ws_node_of(w, node);
+    bool closing = ticket >= EMU_TICKET_CLOSE;
+    uint32_t r = ticket - (closing ? EMU_TICKET_CLOSE : EMU_TICKET_OPEN);
+    if (n->dead || r >= w->p->region_count)
+        return;
+    if (status)
+        ws_trouble(w, "region %s could not be %s: %s", w->p->regions[r].name,
+                   closing ? "closed" : "opened", fl_strerror(status));
+    if (closing) {
+        w->regions[r].close_status = status;
+        w->regions[r].close_ns = ws_now(w) - n->closing_ns;
+        if (--n->closing == 0)
+            n->done = true;
+    } else {
+        w->regions[r].open_status = status;
+        if (--n->opening == 0)
+            node_opened(n);
+    }
+}
+
+/* --- peers, looked at on their way to the node ---------------------------------------------- */
+
+static void h_done(void *arg, uint64_t tag, int status)
+{
+    struct ws_node *n = arg;
+    n->inner.done(n->inner.arg, tag, status);
+}
+
+static void h_msg(void *arg, uint16_t peer, const struct fl_msg *m, const uint8_t *payload,
+                  size_t payload_bytes)
+{
+    struct ws_node *n = arg;
+    n->inner.msg(n->inner.arg, peer, m, payload, payload_bytes);
+}
+
+static void h_credit(void *arg, uint16_t peer, enum fl_class cls)
+{
+    struct ws_node *n = arg;
+    n->inner.credit(n->inner.arg, peer, cls);
+}
+
+static void h_peer_up(void *arg, uint16_t peer, uint64_t incarnation)
+{
+    struct ws_node *n = arg;
+    n->peers_up++;
+    n->inner.peer_up(n->inner.arg, peer, incarnation);
+}
+
+static void h_peer_down(void *arg, uint16_t peer, uint64_t incarnation, int cause)
+{
+    struct ws_node *n = arg;
+    n->inner.peer_down(n->inner.arg, peer, incarnation, cause);
+}
+
+static void h_landed(void *arg, uint16_t peer, uint32_t bytes)
+{
+    struct ws_node *n = arg;
+    n->inner.landed(n->inner.arg, peer, bytes);
+}
+
+/** Chunk and page behind an offset of a memory node's pool. */
+static bool slot_at(const struct ws_node *n, uint64_t off, struct fl_slot *ret)
+{
+    for (uint16_t c = 0; c < MN_CHUNKS_MAX; c++) {
+        const struct ws_chunk *k = &n->chunks[c];
+        uint64_t page = (off - k->off) / FL_PAGE_BYTES;
+        if (k->pages && off >= k->off && page < k->pages) {
+            *ret = (struct fl_slot){n->idx, c, (uint32_t)page};
+            return true;
+        }
+    }
+    return false;
+}
+
+/** Where a page of a region lives. */
+static struct fl_slot slot_of(const struct plan *p, uint16_t region, uint32_t page)
+{
+    const struct plan_region *g = &p->regions[region];
+    for (uint16_t c = 0; c < g->chunk_count; c++) {
+        if (page < g->chunks[c].page_count)
+            return (struct fl_slot){g->chunks[c].node, g->chunks[c].chunk, page};
+        page -= g->chunks[c].page_count;
+    }
+    return (struct fl_slot){FL_NO_NODE, 0, 0};
+}
+
+/* Of a merged write only the first page's number is known: the others are not judged here. */
+static void on_land(void *arg, const struct tp_sim_land *l)
+{
+    struct ws *w = arg;
+    struct fl_slot at, own = slot_of(w->p, l->region, l->page);
+    struct oracle *o = emu_node_oracle(w->nodes[l->to].node);
+    if (o && slot_at(&w->nodes[l->to], l->off, &at) && at.node == own.node &&
+        at.chunk == own.chunk && at.page == own.page)
+        oracle_on_land(o, at.chunk, at.page, l->seq);
+}
+
+/* --- building ------------------------------------------------------------------------------- */
+
+static int make_tracker(struct ws_node *n, struct fl_errmsg *err)
+{
+    const struct plan *p = n->w->p;
+    const struct plan_node *pn = &p->nodes[n->idx];
+    uint64_t longest = 0;
+    for (uint16_t r = 0; r < p->region_count; r++)
+        if (p->regions[r].on == n->idx && p->regions[r].op_deadline_ns > longest)
+            longest = p->regions[r].op_deadline_ns;
+    n->access_deadline_ns = longest * 4 * (pn->retry_max + 1U) + ACCESS_SLACK_NS;
+    struct coh_actor_cfg c = {
+        .base = {.threads_max = n->threads ? n->threads : 1,
+                 .cached_pages_max = (uint32_t)(pn->device_memory_bytes / FL_PAGE_BYTES),
+                 .access_deadline_ns = n->access_deadline_ns,
+                 .plants = p->plants},
+        .sight = n->w->sight,
+        .wake = ws_thread_wake,
+        .arg = n};
+    return coh_actor_new(&c, &n->trk, err);
+}
+
+static int make_port(struct ws_node *n, struct fl_errmsg *err)
+{
+    struct ws *w = n->w;
+    struct tp_cfg cfg;
+    const struct tp_handler h = {.arg = n,
+                                 .done = h_done,
+                                 .msg = h_msg,
+                                 .credit = h_credit,
+                                 .peer_up = h_peer_up,
+                                 .peer_down = h_peer_down,
+                                 .landed = h_landed};
+    emu_node_port_cfg(w->p, n->idx, &cfg);
+    n->inner = emu_node_handler(n->node);
+    int rc = tp_sim_new(w->net, &cfg, &h, &n->port, err);
+    if (rc == FL_OK)
+        rc = emu_node_attach(n->node, n->port, err);
+    if (rc == FL_OK)
+        rc = n->port->ops->listen(n->port, &n->addr, err);
+    return rc;
+}
+
+static int make_node(struct ws_node *n, struct fl_errmsg *err)
+{
+    struct ws *w = n->w;
+    int rc = FL_OK;
+    fl_rng_init(&n->sched, w->p->seed, n->idx, FL_RNG_SCHED, 0);
+    if (w->p->nodes[n->idx].role == PLAN_COMPUTE)
+        rc = make_tracker(n, err);
+    struct emu_node_cfg cfg = {.plan = w->p,
+                               .self = n->idx,
+                               .incarnation = 1,
+                               .loop = {.arg = w,
+                                        .now_ns = loop_now,
+                                        .wake_at = loop_wake_at,
+                                        .wake_soon = loop_wake_soon,
+                                        .site = ws_site,
+                                        .answer = loop_answer},
+                               .trace = w->trace,
+                               .tracker = n->trk,
+                               .oracles = true};
+    if (rc == FL_OK)
+        rc = emu_node_new(&cfg, &n->node, err);
+    return rc == FL_OK ? make_port(n, err) : rc;
+}
+
+static void find_chunks(struct ws *w)
+{
+    for (uint16_t r = 0; r < w->p->region_count; r++)
+        for (uint16_t c = 0; c < w->p->regions[r].chunk_count; c++) {
+            const struct plan_chunk *k = &w->p->regions[r].chunks[c];
+            w->nodes[k->node].chunks[k->chunk].pages = k->page_count;
+        }
+    /* They lie one behind the other in the pool, in the order of their ids. */
+    for (uint16_t i = 0; i < w->p->node_count; i++)
+        for (uint16_t c = 1; c < MN_CHUNKS_MAX; c++) {
+            const struct ws_chunk *before = &w->nodes[i].chunks[c - 1];
+            w->nodes[i].chunks[c].off = before->off + (uint64_t)before->pages * FL_PAGE_BYTES;
+        }
+}
+
+static int make_threads(struct ws *w, struct fl_errmsg *err)
+{
+    uint32_t k = 0;
+    for (uint16_t i = 0; i < w->p->workload_count; i++)
+        w->thread_count += w->p->workloads[i].threads;
+    w->threads = calloc(w->thread_count ? w->thread_count : 1, sizeof *w->threads);
+    if (!w->threads)
+        return fl_fail(err, FL_ENOMEM, "no memory for %u threads", w->thread_count);
+    for (uint16_t i = 0; i < w->p->node_count; i++) {
+        struct ws_node *n = &w->nodes[i];
+        n->first_thread = k;
+        for (uint16_t j = 0; j < w->p->workload_count; j++) {
+            const struct plan_workload *wl = &w->p->workloads[j];
+            for (uint32_t t = 0; w->p->regions[wl->region].on == i && t < wl->threads; t++) {
+                struct ws_thread *th = &w->threads[k++];
+                th->n = n;
+                th->workload = j;
+                th->ticket = n->threads++;
+                fl_rng_init(&th->sched, w->p->seed, i, FL_RNG_SCHED, 1 + th->ticket);
+                work_init(&th->gen, w->p, wl, t, w->p->regions[wl->region].size_bytes);
+            }
+        }
+        n->threads_left = n->threads;
+    }
+    return FL_OK;
+}
+
+static int make_nodes(struct ws *w, struct fl_errmsg *err)
+{
+    w->nodes = calloc(w->p->node_count, sizeof *w->nodes);
+    if (!w->nodes)
+        return fl_fail(err, FL_ENOMEM, "no memory for %u nodes", w->p->node_count);
+    for (uint16_t i = 0; i < w->p->node_count; i++) {
+        w->nodes[i].w = w;
+        w->nodes[i].idx = i;
+    }
+    find_chunks(w);
+    int rc = make_threads(w, err);
+    for (uint16_t i = 0; rc == FL_OK && i < w->p->node_count; i++)
+        rc = make_node(&w->nodes[i], err);
+    return rc;
+}
+
+/* --- running -------------------------------------------------------------------------------- */
+
+/** Steps until @cond holds; FL_ETIMEDOUT when that takes longer than until @deadline_ns, or for
+ * ever at one instant. */
+static int run_until(struct ws *w, bool (*cond)(const struct ws *w), uint64_t deadline_ns)
+{
+    uint64_t at = ws_now(w), still = 0;
+    while (!cond(w)) {
+        if (fl_evq_next_ns(w->q) > deadline_ns || !fl_evq_step(w->q))
+            return FL_ETIMEDOUT;
+        still = ws_now(w) == at ? still + 1 : 0;
+        at = ws_now(w);
+        if (still > WS_EVENTS_STILL_MAX)
+            return FL_ETIMEDOUT;
+    }
+    return FL_OK;
+}
+
+static bool all_connected(const struct ws *w)
+{
+    for (uint16_t i = 0; i < w->p->node_count; i++)
+        if (w->nodes[i].peers_up < w->nodes[i].peers_need)
+            return false;
+    return true;
+}
+
+static bool is_waited_for(const struct ws *w, uint16_t i)
+{
+    return w->p->nodes[i].role == PLAN_COMPUTE && !w->nodes[i].dead;
+}
+
+static bool all_running(const struct ws *w)
+{
+    for (uint16_t i = 0; i < w->p->node_count; i++)
+        if (is_waited_for(w, i) && !w->nodes[i].running)
+            return false;
+    return true;
+}
+
+static bool all_done(const struct ws *w)
+{
+    for (uint16_t i = 0; i < w->p->node_count; i++)
+        if (is_waited_for(w, i) && !w->nodes[i].done)
+            return false;
+    return true;
+}
+
+static bool all_quiet(const struct ws *w)
+{
+    for (uint16_t i = 0; i < w->p->node_count; i++)
+        if (!w->nodes[i].dead && !w->nodes[i].paused && !emu_node_quiescent(w->nodes[i].node))
+            return false;
+    return true;
+}
+
+static int connect_all(struct ws *w, struct fl_errmsg *err)
+{
+    bool *need = calloc(w->p->node_count, sizeof *need);
+    int rc = need ? FL_OK : fl_fail(err, FL_ENOMEM, "out of memory");
+    for (uint16_t i = 0; rc == FL_OK && i < w->p->node_count; i++) {
+        memset(need, 0, w->p->node_count * sizeof *need);
+        for (uint16_t r = 0; r < w->p->region_count; r++)
+            for (uint16_t c = 0; c < w->p->regions[r].chunk_count; c++)
+                if (w->p->regions[r].on == i)
+                    need[w->p->regions[r].chunks[c].node] = true;
+        for (uint16_t m = 0; rc == FL_OK && m < w->p->node_count; m++)
+            if (need[m]) {
+                struct tp_port *port = w->nodes[i].port;
+                w->nodes[i].peers_need++;
+                w->nodes[m].peers_need++;
+                rc = port->ops->connect(port, m, &w->nodes[m].addr, err);
+            }
+    }
+    free(need);
+    for (uint16_t i = 0; rc == FL_OK && i < w->p->node_count; i++)
+        emu_node_start(w->nodes[i].node);
+    if (rc == FL_OK && run_until(w, all_connected, CONNECT_NS) != FL_OK)
+        rc = fl_fail(err, FL_ETIMEDOUT, "nodes did not connect; are link delays sensible?");
+    return rc;
+}
+
+static void name_waiting(const struct ws *w, char *ret, size_t cap)
+{
+    size_t len = 0;
+    ret[0] = 0;
+    for (uint16_t i = 0; i < w->p->node_count && len + PLAN_NAME_MAX + 2 < cap; i++)
+        if ((is_waited_for(w, i) && !w->nodes[i].done) ||
+            (!w->nodes[i].dead && !emu_node_quiescent(w->nodes[i].node)))
+            len += (size_t)snprintf(ret + len, cap - len, "%s%s", len ? ", " : "",
+                                    w->p->nodes[i].name);
+}
+
+static bool any_fired(const struct ws *w)
+{
+    for (uint16_t i = 0; i < w->p->step_count; i++)
+        if (w->fired[i])
+            return true;
+    return false;
+}
+
+/** Time ran out. While a pause or cut is in force that decides nothing; after them it does. */
+static void ended_early(struct ws *w, const char *what)
+{
+    char names[256];
+    name_waiting(w, names, sizeof names);
+    if (any_fired(w) && w->not_healed == 0)
+        w->r->no_progress = true;
+    else
+        w->r->timed_out = true;
+    snprintf(w->r->why, sizeof w->r->why, "%s at %llu ms of virtual time, waiting for %s", what,
+             (unsigned long long)(ws_now(w) / FL_NS_PER_MS), names[0] ? names : "nothing");
+}
+
+static void work(struct ws *w)
+{
+    w->t0_ns = ws_now(w);
+    uint64_t deadline = w->t0_ns + w->p->run_deadline_ns;
+    ws_steps_when(w, PLAN_AT_START);
+    for (uint16_t i = 0; i < w->p->node_count; i++)
+        if (is_waited_for(w, i))
+            open_regions(&w->nodes[i]);
+    int rc = run_until(w, all_running, deadline);
+    if (rc == FL_OK) {
+        ws_steps_when(w, PLAN_AT_TIME);
+        rc = run_until(w, all_done, deadline);
+    }
+    if (rc != FL_OK)
+        ended_early(w, "the run's deadline passed");
+    else if (run_until(w, all_quiet, ws_now(w) + WS_SETTLE_NS) != FL_OK)
+        ended_early(w, "work was left over");
+    w->r->duration_ns = ws_now(w) - w->t0_ns;
+}
+
+/* --- the whole ------------------------------------------------------------------------------ */
+
+static int choose_sight(struct ws *w, const struct run_opts *o, struct fl_errmsg *err)
+{
+    const char *name = o->tracker ? o->tracker : "actor";
+    if (strcmp(name, "actor") == 0)
+        w->sight = COH_EXACT;
+    else if (strcmp(name, "actor-sampled") == 0)
+        w->sight = COH_SAMPLED;
+    else
+        return fl_fail(err, FL_EINVAL,
+                       "tracker %s does not exist in the simulator; use actor (exact lines) or "
+                       "actor-sampled (lines by diff, as mprotect)",
+                       name);
+    snprintf(w->r->tracker, sizeof w->r->tracker, "%s", name);
+    return FL_OK;
+}
+
+static int check_workloads(const struct plan *p, struct fl_errmsg *err)
+{
+    for (uint16_t i = 0; i < p->workload_count; i++) {
+        const struct plan_workload *wl = &p->workloads[i];
+        if (!work_is_actor(wl->kind))
+            return fl_fail(err, FL_EUNSUPPORTED,
+                           "%s:%d: workload kind %s runs in real worlds only (--fabric tcp)",
+                           p->file, wl->line, wl->kind == PLAN_SQLITE ? "sqlite" : "lua");
+        if (wl->len_bytes > WS_ACCESS_MAX)
+            return fl_fail(err, FL_EINVAL, "%s:%d: accesses of %u bytes; at most %d", p->file,
+                           wl->line, wl->len_bytes, WS_ACCESS_MAX);
+    }
+    return FL_OK;
+}
+
+static int make_world(struct ws *w, const struct run_opts *o, struct fl_errmsg *err)
+{
+    char path[4096];
+    int rc = FL_OK;
+    if (o->out_dir) {
+        snprintf(path, sizeof path, "%s/history.ndjson", o->out_dir);
+        rc = history_open(path, w->p, &w->history, err);
+    }
+    w->q = fl_evq_new();
+    w->trace = fl_trace_new(w->history ? history_sink : NULL, w->history);
+    if (rc == FL_OK && (!w->q || !w->trace))
+        rc = fl_fail(err, FL_ENOMEM, "no memory for a simulation");
+    if (rc != FL_OK)
+        return rc;
+    w->net = tp_simnet_new(w->q, w->p->seed, w->p->node_count);
+    tp_simnet_on_land(w->net, on_land, w);
+    for (uint16_t i = 0; i < w->p->link_count; i++) {
+        const struct plan_link *l = &w->p->links[i];
+        tp_simnet_link(w->net, l->a, l->b, l->delay_ns, l->rate_bps);
+    }
+    ws_steps_init(w);
+    return make_nodes(w, err);
+}
+
+static int free_world(struct ws *w, int rc, struct fl_errmsg *err)
+{
+    for (uint16_t i = 0; w->nodes && i < w->p->node_count; i++) {
+        struct ws_node *n = &w->nodes[i];
+        w->nodes[i].dead = true;
+        if (n->node)
+            emu_node_free(&n->node);
+        else if (n->trk)
+            n->trk->ops->free(&n->trk);
+    }
+    if (w->net)
+        tp_simnet_free(&w->net);
+    fl_evq_free(&w->q);
+    fl_trace_free(&w->trace);
+    free(w->nodes);
+    free(w->threads);
+    int rc2 = history_close(&w->history, rc == FL_OK ? err : NULL);
+    free(w);
+    return rc == FL_OK ? rc2 : rc;
+}
+
+int emu_run_sim(const struct plan *p, const struct run_opts *o, struct result *ret,
+                struct fl_errmsg *err)
+{
+    struct ws *w = calloc(1, sizeof *w);
+    if (!w)
+        return fl_fail(err, FL_ENOMEM, "no memory for a simulation");
+    w->p = p;
+    w->r = ret;
+    snprintf(ret->fabric, sizeof ret->fabric, "sim");
+    int rc = choose_sight(w, o, err);
+    if (rc == FL_OK)
+        rc = check_workloads(p, err);
+    if (rc == FL_OK)
+        rc = make_world(w, o, err);
+    if (rc == FL_OK)
+        rc = connect_all(w, err);
+    if (rc == FL_OK) {
+        work(w);
+        ws_final(w);
+    }
+    return free_world(w, rc, err);
+}
