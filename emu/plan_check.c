@@ -89,6 +89,8 @@ static int check_run(const struct plan *p, struct fl_errmsg *err)
 
 static int check_nodes(const struct plan *p, struct fl_errmsg *err)
 {
+    static const char *const reserved[] = {"open",   "close", "close_ns", "error",
+                                           "sqlite", "lua",   NULL};
     char what[64];
 
     for (int i = 0; i < p->node_count; i++) {
@@ -99,10 +101,10 @@ static int check_nodes(const struct plan *p, struct fl_errmsg *err)
                        "\"%.31s\" cannot be the name of a node; use a letter, then letters, "
                        "digits and _, at most %d in all",
                        n->name, PLAN_NAME_MAX - 1);
-        if (strcmp(n->name, "close") == 0)
+        if (plan_name_index(reserved, n->name) >= 0)
             return bad(p, n->line, err,
-                       "\"close\" is the name of a group of figures; give the "
-                       "node another name");
+                       "\"%s\" is the name of a group of figures; give the node another name",
+                       n->name);
         if (n->role != PLAN_COMPUTE && n->role != PLAN_MEMORY)
             return bad(p, n->line, err, "node \"%s\": role is neither compute nor memory", n->name);
         if (plan_node_find(p, n->name) != i)
@@ -271,7 +273,7 @@ static int check_actor(const struct plan *p, const struct plan_workload *w, cons
                        struct fl_errmsg *err)
 {
     const struct plan_region *r = &p->regions[w->region];
-    uint64_t span = w->span_bytes != 0 ? w->span_bytes : r->size_bytes;
+    uint64_t sharing = 0, span = w->span_bytes != 0 ? w->span_bytes : r->size_bytes;
     char a[32], b[32];
 
     if (w->source[0] != '\0')
@@ -280,6 +282,10 @@ static int check_actor(const struct plan *p, const struct plan_workload *w, cons
     if (span > r->size_bytes)
         return bad(p, w->line, err, "%s: span is %s but region \"%s\" has only %s", what,
                    human(span, a), r->name, human(r->size_bytes, b));
+    for (int i = 0; i < p->workload_count; i++) /* they divide the region evenly */
+        sharing += p->workloads[i].region == w->region;
+    if (span > r->size_bytes / sharing)
+        span = r->size_bytes / sharing;
     if (span / w->threads < w->len_bytes || span / w->threads < FL_LINE_BYTES)
         return bad(p, w->line, err,
                    "%s: each of %" PRIu32 " threads has less than one access or one line of the %s "
@@ -303,10 +309,11 @@ static int check_workload(const struct plan *p, int i, struct fl_errmsg *err)
     for (int j = 0; j < i; j++) {
         if (strcmp(p->workloads[j].name, w->name) == 0)
             return bad(p, w->line, err, "%s is defined twice; names must differ", what);
-        if (p->workloads[j].region == w->region)
+        if (p->workloads[j].region == w->region &&
+            (is_native(w->kind) || is_native(p->workloads[j].kind)))
             return bad(p, w->line, err,
-                       "%s is in region \"%s\", where \"%s\" already works; they would overwrite "
-                       "each other: give each a region of its own",
+                       "%s is in region \"%s\", where \"%s\" already works; the heap of a program "
+                       "needs a region of its own",
                        what, p->regions[w->region].name, p->workloads[j].name);
     }
     if ((unsigned)w->kind > PLAN_LUA)

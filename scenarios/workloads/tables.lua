@@ -1,55 +1,46 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Called with (rounds, seed): builds, sorts and forgets tables and strings, and returns a checksum
--- over all of it. The order of pairs() differs between runs, so nothing here depends on it.
+-- Program for workloads of kind "lua": called with (rounds, seed), returns a text that stands for
+-- everything it computed. It builds records, sorts and indexes them, joins strings and throws old
+-- generations away, so that the collector has work.
 local rounds, seed = ...
 
 local state = seed % 2147483647
 local function random(n)
-    state = (state * 48271 + 11) % 2147483647
+    state = (state * 16807) % 2147483647
     return state % n + 1
 end
 
-local sum = 0
-local function add(v)
-    sum = (sum * 31 + v) % 9007199254740881
+local function record(i)
+    return { id = i, key = string.format("k%06d", random(100000)), hits = 0, tags = { random(9) } }
 end
 
-local kept = {}
+local kept, sum = {}, 0
 for round = 1, rounds do
-    -- A sorted list of records.
-    local list = {}
-    for i = 1, 400 do
-        list[i] = { key = random(100000), name = string.format("record %06d/%d", random(999999), i) }
+    local rows, index = {}, {}
+    for i = 1, 300 do
+        local r = record(i)
+        rows[i] = r
+        index[r.key] = r
     end
-    table.sort(list, function(a, b)
-        if a.key ~= b.key then return a.key < b.key end
-        return a.name < b.name
+    table.sort(rows, function(a, b)
+        if a.key == b.key then return a.id < b.id end
+        return a.key < b.key
     end)
-    for i = 1, #list, 7 do
-        add(list[i].key)
-        add(#list[i].name)
+    for i = 1, 300 do
+        local r = index[rows[random(300)].key]
+        r.hits = r.hits + 1
+        r.tags[#r.tags + 1] = round
     end
-
-    -- An index by text, kept for some rounds and then dropped piece by piece.
-    local index = {}
-    for i = 1, #list do
-        index[list[i].name] = (index[list[i].name] or 0) + list[i].key
+    local words = {}
+    for i, r in ipairs(rows) do
+        sum = (sum * 31 + r.id * 7 + r.hits + #r.tags) % 1000000007
+        if i % 10 == 0 then words[#words + 1] = r.key end
     end
-    kept[round % 16 + 1] = { list = list, index = index }
-    local old = kept[random(16)]
-    if old then
-        for i = 1, #old.list, 11 do
-            add(old.index[old.list[i].name])
-            old.list[i].name = old.list[i].name:upper()
-            old.index[old.list[i].name] = old.list[i].key
-        end
-    end
-
-    -- One long text, cut and joined again.
-    local parts = {}
-    for i = 1, #list do parts[i] = list[i].name end
-    local text = table.concat(parts, ";")
-    for word in text:gmatch("[^;]+") do add(#word) end
-    add(text:byte(random(#text)))
+    kept[round % 32 + 1] = { rows = rows, text = table.concat(words, ",") }
 end
-return string.format("%d %d", rounds, sum)
+
+local tail = {}
+for i = 1, 32 do
+    if kept[i] then tail[#tail + 1] = kept[i].text:sub(1, 20) end
+end
+return sum .. ":" .. table.concat(tail, ";")
