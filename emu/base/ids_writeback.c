@@ -15,6 +15,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .oracle = "At a successful close: writes still in flight (must be none), pages still cached "
                "(none), each touched page's acknowledged bytes against the application's view; "
                "after the run every touched page against the memory node's own bytes.",
+     .scenario = "scenarios/writeback/basic.lua",
      .plant = "W-close-before-last-ack",
      .kind = FL_ID_INVARIANT},
     {.id = "W2",
@@ -28,6 +29,7 @@ const struct fl_id_info fl_ids_writeback[] = {
                   "miss fetches the old page: a store has disappeared.",
      .oracle = "At each drop: protection of the page (must be none), and its live bytes against "
                "the bytes acknowledged so far, all 4096.",
+     .scenario = "scenarios/writeback/basic.lua",
      .plant = "W-drop-unacked",
      .kind = FL_ID_INVARIANT},
     {.id = "W3",
@@ -42,6 +44,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .oracle = "Loads against a shadow that the workload writes before each store; pages that "
                "come back against what was acknowledged; at the end the memory node's own bytes "
                "against the shadow or, for real programs, against the last view of each page.",
+     .scenario = "scenarios/writeback/basic.lua",
      .plant = "W-clear-after-snap",
      .kind = FL_ID_INVARIANT},
     {.id = "W4",
@@ -55,6 +58,7 @@ const struct fl_id_info fl_ids_writeback[] = {
                   "update tomorrow, and more traffic always.",
      .oracle = "Each line posted against what the memory node already holds (equal means clean), "
                "and each span handed to the fabric against the mask of dirty lines.",
+     .scenario = "scenarios/writeback/basic.lua",
      .plant = "W-send-clean",
      .kind = FL_ID_INVARIANT},
     {.id = "W5",
@@ -67,6 +71,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .violation = "The device reports 64 bytes less per flush than crossed the wire.",
      .oracle = "Three ledgers that share no code: masks posted, bytes counted in the transport at "
                "post, bytes counted at the memory node; the device's own count is only compared.",
+     .scenario = "scenarios/writeback/basic.lua",
      .plant = "W-miscount",
      .kind = FL_ID_INVARIANT},
     {.id = "W6",
@@ -91,6 +96,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .oracle = "Sequence numbers at post, at each unpacking of a log entry and at each landing "
                "(simulator): never backwards; and no write to a node between an error and the "
                "fence that must follow it.",
+     .scenario = "scenarios/writeback/basic.lua",
      .plant = "W-stale-seq",
      .kind = FL_ID_INVARIANT},
     {.id = "W8",
@@ -101,6 +107,7 @@ const struct fl_id_info fl_ids_writeback[] = {
             "mean nothing.",
      .violation = "A fetch starts before the victim's page is free.",
      .oracle = "After each install: pages cached against the capacity in the plan.",
+     .scenario = "scenarios/writeback/basic.lua",
      .plant = "W-over-capacity",
      .kind = FL_ID_INVARIANT},
     {.id = "W9",

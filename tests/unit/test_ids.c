@@ -129,6 +129,35 @@ static void oracles_are_claimed_where_they_are(void **state)
     }
 }
 
+/* A scenario that is named is there and asks for that check. Tests run from the top of the tree. */
+static void scenarios_named_exist_and_check_that_id(void **state)
+{
+    char text[65536], quoted[16];
+    int named = 0;
+
+    (void)state;
+    for (size_t i = 0; i < fl_id_count(); i++) {
+        const struct fl_id_info *k = fl_id_at(i);
+        FILE *f;
+
+        if (k->scenario == NULL) {
+            continue;
+        }
+        named++;
+        f = fopen(k->scenario, "re");
+        if (f == NULL) {
+            fail_msg("%s names %s, which is not there", k->id, k->scenario);
+        }
+        text[fread(text, 1, sizeof text - 1, f)] = '\0';
+        fclose(f);
+        snprintf(quoted, sizeof quoted, k->kind == FL_ID_FAULT ? "%s" : "\"%s\"", k->id);
+        if (strstr(text, quoted) == NULL) {
+            fail_msg("%s does not mention %s", k->scenario, quoted);
+        }
+    }
+    assert_true(named > 0);
+}
+
 static void mechanisms_have_names(void **state)
 {
     (void)state;
@@ -149,6 +178,7 @@ int main(void)
         cmocka_unit_test(plants_named_exist_and_break_that_id),
         cmocka_unit_test(each_plant_names_a_known_id),
         cmocka_unit_test(oracles_are_claimed_where_they_are),
+        cmocka_unit_test(scenarios_named_exist_and_check_that_id),
         cmocka_unit_test(mechanisms_have_names),
     };
 
