@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "coherence/arch.h"
 #include "emu/doctor.h"
 
 #ifndef UFFD_USER_MODE_ONLY
@@ -383,7 +384,5 @@ void doctor_gather_calls(struct doctor_facts *f)
     CPU_ZERO(&set);
     f->cores = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
     f->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-#if defined(__x86_64__) || defined(__aarch64__)
-    f->tracker = true;
-#endif
+    f->tracker = coh_arch_knows_access();
 }
