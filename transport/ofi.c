@@ -157,14 +157,60 @@ static void ofi_ledger(struct tp_port *tp, struct tp_ledger *ret)
 
 /* --- the end ----------------------------------------------------------------------------------- */
 
-static bool farewells_sent(struct tpo_port *p)
+static void no_done(void *arg, uint64_t tag, int status)
 {
-    for (uint16_t i = 0; i < p->cfg.nodes; i++) {
-        const struct tpo_peer *peer = &p->peers[i];
-        const struct tpo_ep *ep = peer->ep[FL_URGENT];
-        if (peer->state == TPO_UP && ep->tx_free_count != ep->buf_count)
+    (void)arg;
+    (void)tag;
+    (void)status;
+}
+
+static void no_msg(void *arg, uint16_t peer, const struct fl_msg *m, const uint8_t *payload,
+                   size_t bytes)
+{
+    (void)arg;
+    (void)peer;
+    (void)m;
+    (void)payload;
+    (void)bytes;
+}
+
+static void no_credit(void *arg, uint16_t peer, enum fl_class cls)
+{
+    (void)arg;
+    (void)peer;
+    (void)cls;
+}
+
+static void no_up(void *arg, uint16_t peer, uint64_t incarnation)
+{
+    (void)arg;
+    (void)peer;
+    (void)incarnation;
+}
+
+static void no_down(void *arg, uint16_t peer, uint64_t incarnation, int cause)
+{
+    (void)cause;
+    no_up(arg, peer, incarnation);
+}
+
+/** Whom a port tells while it closes: its owner may be half gone. */
+static const struct tp_handler nobody = {
+    .done = no_done, .msg = no_msg, .credit = no_credit, .peer_up = no_up, .peer_down = no_down};
+
+static void say_goodbye(struct tpo_peer *peer)
+{
+    /* On each connection: it comes behind everything that was sent there. */
+    for (unsigned c = 0; peer->state == TPO_UP && c < FL_CLASSES; c++)
+        (void)tpo_msg_frame(peer->ep[c], TP_FRAME_GOODBYE);
+}
+
+/** Peers answer a goodbye by ending their side. */
+static bool nobody_up(struct tpo_port *p)
+{
+    for (uint16_t i = 0; i < p->cfg.nodes; i++)
+        if (p->peers[i].state == TPO_UP)
             return false;
-    }
     return true;
 }
 
@@ -214,10 +260,10 @@ static void ofi_close(struct tp_port **tp)
     struct tpo_port *p = port_of(*tp);
     FL_ASSERT(!p->in_pump);
     p->closing = true;
+    p->h = nobody;
     for (uint16_t i = 0; i < p->cfg.nodes; i++)
-        if (p->peers[i].state == TPO_UP)
-            (void)tpo_msg_frame(p->peers[i].ep[FL_URGENT], TP_FRAME_GOODBYE);
-    (void)tpo_pump_until(p, farewells_sent, fl_clock_ns() + CLOSE_WAIT_MS * FL_NS_PER_MS);
+        say_goodbye(&p->peers[i]);
+    (void)tpo_pump_until(p, nobody_up, fl_clock_ns() + CLOSE_WAIT_MS * FL_NS_PER_MS);
     for (uint16_t i = 0; i < p->cfg.nodes; i++)
         if (i != p->cfg.self)
             tpo_peer_fail(&p->peers[i], FL_OK);

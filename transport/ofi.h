@@ -97,7 +97,7 @@ struct tpo_ep {
     uint32_t peer_buffers; /* how many it posts at once */
     uint32_t posted, told; /* buffers posted here, and what the peer knows of it */
     uint32_t owed_user;    /* of the untold: those that carried messages */
-    bool ended;            /* the peer said goodbye and this connection has ended */
+    bool ended;            /* the peer ended it or said goodbye on it: nothing follows */
     uint64_t retire_at_ns;
     struct tpo_ops ops; /* posted one-sided operations */
     TAILQ_ENTRY(tpo_ep) link;
@@ -108,8 +108,9 @@ enum tpo_peer_state {
     TPO_DOWN,  /* never connected, or peer_down was told */
     TPO_SETUP, /* connections of a generation are being made */
     TPO_UP,
-    TPO_DRAIN, /* old endpoints are being retired; see after */
-    TPO_LIMBO, /* no connection: a fence ran out of time, or the peer announced a fence */
+    TPO_PARTING, /* a fence is announced: the peer closes its side, or time runs out */
+    TPO_DRAIN,   /* old endpoints are being retired; see after */
+    TPO_LIMBO,   /* no connection: a fence ran out of time, or the peer announced a fence */
 };
 
 /** What happens when the endpoints of a peer are gone. */
@@ -130,7 +131,7 @@ struct tpo_peer {
     bool initiator;   /* connect() was called here; otherwise the peer connects */
     bool told_up;     /* the owner heard peer_up and not yet peer_down */
     bool wants_down;  /* connect() was called: its failure is told by peer_down */
-    bool goodbye;     /* the peer said that it leaves */
+    bool goodbye;     /* the peer said on some connection that it leaves */
     bool fence_noted; /* the peer said that it will reconnect */
     bool tell_down;   /* the end of the old session is still to be told */
     bool fencing;     /* done(fence_tag) is owed */
@@ -221,6 +222,7 @@ struct tpo_port {
     bool tell_all; /* some credit() waits for nothing but the provider */
     bool kick_all; /* some queue waits for no completion */
     uint64_t spin_ns;
+    uint64_t late_frames_ns; /* frames may be heard this long after their connection's end */
     uint32_t poll_count;
     unsigned char *fd_before; /* descriptors that were open before the port, and are not ours */
     unsigned fd_before_count;
@@ -269,6 +271,9 @@ struct tpo_ep *tpo_ep_find(struct tpo_port *p, const struct fid *fid);
 
 bool tpo_eq_drain(struct tpo_port *p);
 void tpo_conn_start(struct tpo_peer *peer);
+/** The other side ended this connection, or the network did. */
+void tpo_conn_ended(struct tpo_ep *ep);
+void tpo_conn_judge_end(struct tpo_peer *peer);
 /** A frame on an endpoint proves that the other side has all connections up. */
 void tpo_conn_frame_seen(struct tpo_peer *peer);
 void tpo_conn_accept_pending(struct tpo_peer *peer);
@@ -283,6 +288,8 @@ void tpo_peer_fail(struct tpo_peer *peer, int cause);
 void tpo_peer_retire(struct tpo_peer *peer, enum tpo_after after, int flush_status);
 bool tpo_peer_drained(struct tpo_port *p);
 void tpo_peer_fence(struct tpo_peer *peer, uint64_t tag);
+/** The fence was heard, or has waited long enough for that: on with it. */
+void tpo_peer_part(struct tpo_peer *peer);
 void tpo_peer_setup_expired(struct tpo_peer *peer);
 void tpo_peer_beat(struct tpo_peer *peer, uint64_t now_ns, uint64_t due_ns);
 void tpo_peer_beat_start(struct tpo_peer *peer);

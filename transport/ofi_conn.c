@@ -266,29 +266,53 @@ static void on_connected(struct tpo_ep *ep, const uint8_t *data, size_t len)
         tpo_peer_up(peer);
 }
 
-static void on_shutdown(struct tpo_ep *ep)
+/** What the end of a connection means, now that what came before it was heard. */
+void tpo_conn_judge_end(struct tpo_peer *peer)
 {
-    struct tpo_peer *peer = ep->peer;
-    struct tpo_port *p = ep->port;
+    struct tpo_port *p = peer->port;
 
     if (peer->goodbye) {
-        /* Other classes may still hold what was sent before: until they end too, or soon. */
-        ep->ended = true;
-        for (unsigned c = 0; c < FL_CLASSES; c++)
-            if (peer->ep[c] != NULL && !peer->ep[c]->ended) {
-                tpo_timer_set(&p->timers, &peer->t_setup,
-                              fl_clock_ns() + GOODBYE_WAIT_MS * FL_NS_PER_MS);
-                return;
-            }
         tpo_peer_fail(peer, FL_OK);
     } else if (peer->fence_noted && !peer->initiator) {
         tpo_timer_set(&p->timers, &peer->t_setup, fl_clock_ns() + p->cfg.fence_deadline_ns);
         tpo_peer_retire(peer, TPO_AFTER_LIMBO, FL_EFENCED);
-    } else if (peer->state == TPO_SETUP) {
-        setup_failed(peer, FL_ECONN);
     } else {
         tpo_peer_fail(peer, FL_EPEERDEAD);
     }
+}
+
+static bool all_ended(const struct tpo_peer *peer)
+{
+    for (unsigned c = 0; c < FL_CLASSES; c++)
+        if (peer->ep[c] != NULL && !peer->ep[c]->ended)
+            return false;
+    return true;
+}
+
+/** How long to wait for what was sent before the end and may be heard after it. */
+static uint64_t end_wait_ns(const struct tpo_peer *peer)
+{
+    if (peer->goodbye) /* other classes may still hold what was sent before */
+        return all_ended(peer) ? 0 : GOODBYE_WAIT_MS * FL_NS_PER_MS;
+    return peer->fence_noted ? 0 : peer->port->late_frames_ns;
+}
+
+void tpo_conn_ended(struct tpo_ep *ep)
+{
+    struct tpo_peer *peer = ep->peer;
+
+    if (peer->state == TPO_PARTING)
+        tpo_peer_part(peer);
+    else if (peer->state == TPO_SETUP)
+        setup_failed(peer, FL_ECONN);
+    if (peer->state != TPO_UP)
+        return;
+    ep->ended = true;
+    uint64_t wait_ns = end_wait_ns(peer);
+    if (wait_ns == 0)
+        tpo_conn_judge_end(peer);
+    else if (peer->t_setup.place == 0)
+        tpo_timer_set(&peer->port->timers, &peer->t_setup, fl_clock_ns() + wait_ns);
 }
 
 static void on_error(struct tpo_port *p)
@@ -301,7 +325,7 @@ static void on_error(struct tpo_port *p)
     if (ep == NULL)
         return;
     if (ep->peer->state != TPO_SETUP) {
-        on_shutdown(ep);
+        tpo_conn_ended(ep);
         return;
     }
     int status = tpo_err(e.err);
@@ -339,7 +363,7 @@ bool tpo_eq_drain(struct tpo_port *p)
         else if (event == FI_CONNECTED && ep != NULL)
             on_connected(ep, e.cm.data, data_len);
         else if (event == FI_SHUTDOWN && ep != NULL)
-            on_shutdown(ep);
+            tpo_conn_ended(ep);
     }
     return any;
 }

@@ -34,7 +34,7 @@ static void landed(struct tpo_port *p, uint64_t data)
     if (peer->state != TPO_UP)
         return;
     p->ledger.rx_announced_bytes += (uint32_t)data;
-    if (!p->closing && p->h.landed != NULL)
+    if (p->h.landed != NULL)
         p->h.landed(p->h.arg, (uint16_t)from, (uint32_t)data);
 }
 
@@ -81,8 +81,12 @@ static void on_failure(struct tpo_port *p)
     }
     unpost(c);
     struct tpo_ep *ep = c->ep;
-    if (ep->state == TPO_EP_UP && !ep->peer->goodbye && !ep->peer->fence_noted)
-        tpo_peer_fail(ep->peer, e.err == FI_ETRUNC ? FL_EPROTO : FL_EPEERDEAD);
+    if (ep->state != TPO_EP_UP)
+        return;
+    if (e.err == FI_ETRUNC)
+        tpo_peer_fail(ep->peer, FL_EPROTO); /* longer than any frame of ours */
+    else
+        tpo_conn_ended(ep);
 }
 
 /** Reads until nothing is left; true if there was anything. */
@@ -118,8 +122,7 @@ bool tpo_run_dones(struct tpo_port *p)
     /* Bounded by what is there now; what callbacks add waits for the next round. */
     for (uint32_t n = p->done_tail - p->done_head; n > 0 && p->done_head != p->done_tail; n--) {
         struct tpo_done d = p->dones[p->done_head++ & (p->done_cap - 1)];
-        if (!p->closing)
-            p->h.done(p->h.arg, d.tag, d.status);
+        p->h.done(p->h.arg, d.tag, d.status);
         any = true;
     }
     return any;

@@ -12,7 +12,7 @@
 #include "emu/base/assert.h"
 #include "transport/ofi.h"
 
-enum { INFO_CACHE_MAX = 16, CQ_ENTRIES_MIN = 256, CQ_ENTRIES_MAX = 16384 };
+enum { INFO_CACHE_MAX = 16, CQ_ENTRIES_MIN = 256, CQ_ENTRIES_MAX = 16384, LATE_FRAMES_MS = 20 };
 
 /* The first fi_getinfo of a process reads half the machine (0.1 to 0.6 s): ask once per address. */
 static struct {
@@ -176,6 +176,8 @@ int tpo_dev_open(struct tpo_port *p, struct fl_errmsg *err)
         return fail(p, err, rc, "fabric");
     if (p->cfg.announce && p->info->domain_attr->cq_data_size < 4)
         return fail(p, err, -FI_ENODATA, "completion data");
+    /* On tcp the end of a connection is read behind its data; elsewhere by another way. */
+    p->late_frames_ns = strcmp(p->cfg.provider, "tcp") == 0 ? 0 : LATE_FRAMES_MS * FL_NS_PER_MS;
     p->rx_cq_data = (p->info->mode & FI_RX_CQ_DATA) != 0;
     p->landed_wide = !p->rx_cq_data && p->info->domain_attr->cq_data_size >= 8;
     if (p->cfg.announce && !p->rx_cq_data && !p->landed_wide)

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One connection of one class in one generation: its buffers, its end. */
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "emu/base/assert.h"
 #include "emu/base/clock.h"
@@ -10,7 +13,7 @@
 
 /* How long flushed completions are waited for between shutdown and close. tcp delivers them inside
  * fi_shutdown; a provider that never does only delays the end by this. */
-#define RETIRE_WAIT_NS (100 * FL_NS_PER_MS)
+#define RETIRE_WAIT_NS (20 * FL_NS_PER_MS)
 
 static int ep_buffers(struct tpo_ep *ep)
 {
@@ -100,14 +103,38 @@ void tpo_ep_retire(struct tpo_ep *ep)
     struct tpo_port *p = ep->port;
 
     FL_ASSERT(ep->state == TPO_EP_SETUP || ep->state == TPO_EP_UP);
-    if (ep->fid != NULL)
+    /* One that never was up has nothing to flush but receives, which closing does; and the sockets
+     * provider closes descriptor 0 when such a one is shut down. */
+    bool was_up = ep->state == TPO_EP_UP;
+    if (was_up)
         (void)fi_shutdown(ep->fid, 0);
     ep->state = TPO_EP_SHUT;
     ep->peer->retiring++;
-    ep->retire_at_ns = fl_clock_ns();
+    ep->retire_at_ns = was_up ? fl_clock_ns() : 0;
     TAILQ_REMOVE(&p->eps, ep, link);
     TAILQ_INSERT_TAIL(&p->retired, ep, link);
     tpo_soon(p);
+}
+
+/**
+ * Closes the endpoint. The sockets provider of libfabric 1.17 closes descriptor 0 with an endpoint
+ * that was refused (its socket was never set): whatever the program has there is put back.
+ */
+static void close_fid(struct tpo_ep *ep)
+{
+    bool sockets = strcmp(ep->port->cfg.provider, "sockets") == 0;
+
+    if (ep->fid == NULL)
+        return;
+    int keep = sockets ? fcntl(0, F_DUPFD_CLOEXEC, 3) : -1;
+    int flags = keep >= 0 ? fcntl(0, F_GETFD) : 0;
+    (void)fi_close(&ep->fid->fid);
+    ep->fid = NULL;
+    if (keep < 0)
+        return;
+    if (fcntl(0, F_GETFD) < 0 && dup2(keep, 0) == 0)
+        (void)fcntl(0, F_SETFD, flags);
+    close(keep);
 }
 
 /** Second half of the end: fi_close, then whatever the provider still had is the caller's again. */
@@ -115,9 +142,7 @@ static void ep_close(struct tpo_ep *ep)
 {
     struct tpo_port *p = ep->port;
 
-    if (ep->fid != NULL)
-        (void)fi_close(&ep->fid->fid);
-    ep->fid = NULL;
+    close_fid(ep);
     ep->state = TPO_EP_CLOSED;
     tpo_op_abandon(ep);
     TAILQ_REMOVE(&p->retired, ep, link);
@@ -150,8 +175,7 @@ bool tpo_ep_reap(struct tpo_port *p, uint64_t now_ns)
 
 void tpo_ep_destroy(struct tpo_ep *ep)
 {
-    if (ep->fid != NULL)
-        (void)fi_close(&ep->fid->fid);
+    close_fid(ep);
     ep_free(ep);
 }
 

@@ -130,7 +130,7 @@ void tpo_msg_tell_credit(struct tpo_ep *ep)
     struct tpo_port *p = ep->port;
 
     if ((peer->refused >> ep->cls & 1) == 0 || peer->state != TPO_UP || !tpo_msg_room(ep) ||
-        ep->tx_free_count == 0 || p->closing)
+        ep->tx_free_count == 0)
         return;
     peer->refused &= (uint8_t) ~(1 << ep->cls);
     p->h.credit(p->h.arg, peer->id, (enum fl_class)ep->cls);
@@ -189,9 +189,11 @@ static int handle(struct tpo_ep *ep, const uint8_t *src, size_t len)
     switch ((enum tp_frame_kind)f.kind) {
     case TP_FRAME_GOODBYE:
         peer->goodbye = true;
+        tpo_conn_ended(ep);
         return FL_OK;
     case TP_FRAME_FENCE:
         peer->fence_noted = true;
+        tpo_conn_ended(ep); /* our end is the answer */
         return FL_OK;
     case TP_FRAME_MSG:
         return deliver(ep, src + TP_FRAME_BYTES, len - TP_FRAME_BYTES);
@@ -246,7 +248,7 @@ void tpo_msg_landed(struct tpo_buf *b, uint32_t bytes)
         return;
     tpo_conn_frame_seen(ep->peer);
     p->ledger.rx_announced_bytes += bytes;
-    if (!p->closing && p->h.landed != NULL)
+    if (p->h.landed != NULL)
         p->h.landed(p->h.arg, ep->peer->id, bytes);
     ep->owed_user++;
     after_receive(ep, b);

@@ -80,8 +80,7 @@ static void op_answer(struct tpo_port *p, struct tpo_op *op, int status)
         p->ledger.timeouts++;
     else if (status != FL_OK)
         p->ledger.errors++;
-    if (!p->closing)
-        p->h.done(p->h.arg, op->r.tag, status);
+    p->h.done(p->h.arg, op->r.tag, status);
 }
 
 static struct tpo_reg *find_reg(struct tpo_port *p, const struct tp_rma *r)
@@ -107,8 +106,9 @@ void tpo_op_submit(struct tpo_port *p, const struct tp_rma *r, bool write)
     struct tpo_reg *reg = find_reg(p, r);
     FL_ASSERT(reg != NULL); /* memory that may fault must never reach libfabric */
     struct tpo_peer *peer = &p->peers[r->peer];
-    bool comes_up = peer->state == TPO_DRAIN &&
-                    (peer->after == TPO_AFTER_CONNECT || peer->after == TPO_AFTER_ACCEPT);
+    bool comes_up = peer->state == TPO_PARTING ||
+                    (peer->state == TPO_DRAIN &&
+                     (peer->after == TPO_AFTER_CONNECT || peer->after == TPO_AFTER_ACCEPT));
     if (peer->state != TPO_UP && peer->state != TPO_SETUP && !comes_up) {
         p->ledger.errors++;
         tpo_done(p, r->tag, peer->state == TPO_LIMBO ? FL_ECONN : FL_EPEERDEAD);
@@ -274,12 +274,11 @@ void tpo_op_completed(struct tpo_op *op, int fi_err)
     if (fi_err != 0) {
         int e = tpo_err(fi_err);
         bool alive = ep->state == TPO_EP_UP || ep->state == TPO_EP_SETUP;
-        bool leaving = peer->goodbye || peer->fence_noted; /* its end is told by the event queue */
         if (alive && fi_err != FI_EIO && (e == FL_EPERM || e == FL_EIO)) {
             status = e; /* this operation only: the connection lives */
         } else {
-            if (alive && !leaving)
-                tpo_peer_fail(peer, FL_EPEERDEAD);
+            if (alive)
+                tpo_conn_ended(ep);
             status = peer->flush_status;
         }
     }

@@ -4,6 +4,8 @@
 #include "emu/base/clock.h"
 #include "transport/ofi.h"
 
+enum { PART_WAIT_MS = 40 };
+
 void tpo_peer_init(struct tpo_peer *peer, struct tpo_port *p, uint16_t id)
 {
     peer->port = p;
@@ -51,6 +53,8 @@ void tpo_peer_beat(struct tpo_peer *peer, uint64_t now_ns, uint64_t due_ns)
     struct tpo_port *p = peer->port;
     const struct tp_cfg *c = &p->cfg;
 
+    if (peer->state == TPO_PARTING)
+        tpo_peer_part(peer);
     if (peer->state != TPO_UP)
         return;
     /* Late by a period: this process was stopped itself, and its peer's silence proves nothing. */
@@ -208,6 +212,11 @@ bool tpo_peer_drained(struct tpo_port *p)
     return any;
 }
 
+void tpo_peer_part(struct tpo_peer *peer)
+{
+    tpo_peer_retire(peer, TPO_AFTER_CONNECT, FL_EFENCED);
+}
+
 void tpo_peer_fence(struct tpo_peer *peer, uint64_t tag)
 {
     struct tpo_port *p = peer->port;
@@ -223,9 +232,14 @@ void tpo_peer_fence(struct tpo_peer *peer, uint64_t tag)
     peer->fencing = true;
     peer->fence_tag = tag;
     tpo_timer_set(&p->timers, &peer->t_setup, fl_clock_ns() + p->cfg.fence_deadline_ns);
-    if (peer->state == TPO_UP) /* so that the peer does not take the end for our death */
-        (void)tpo_msg_frame(peer->ep[FL_URGENT], TP_FRAME_FENCE);
-    tpo_peer_retire(peer, TPO_AFTER_CONNECT, FL_EFENCED);
+    /* The peer is told, lest it takes the end for our death. It cannot be waited for: it may be
+     * stopped, or the way to it blocked, which is why there is a fence at all. */
+    if (peer->state == TPO_UP && tpo_msg_frame(peer->ep[FL_URGENT], TP_FRAME_FENCE)) {
+        peer->state = TPO_PARTING;
+        tpo_timer_set(&p->timers, &peer->t_beat, fl_clock_ns() + PART_WAIT_MS * FL_NS_PER_MS);
+    } else {
+        tpo_peer_part(peer);
+    }
     if (!p->in_pump)
         tpo_arm(p);
 }
@@ -235,8 +249,7 @@ void tpo_peer_setup_expired(struct tpo_peer *peer)
     struct tpo_port *p = peer->port;
 
     if (peer->state == TPO_UP) {
-        if (peer->goodbye)
-            tpo_peer_fail(peer, FL_OK);
+        tpo_conn_judge_end(peer); /* a connection ended a moment ago */
     } else if (peer->fencing) {
         tpo_op_fail_queued(peer, FL_ETIMEDOUT);
         p->ledger.timeouts++;
