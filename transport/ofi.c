@@ -200,16 +200,20 @@ static const struct tp_handler nobody = {
 
 static void say_goodbye(struct tpo_peer *peer)
 {
-    /* On each connection: it comes behind everything that was sent there. */
-    for (unsigned c = 0; peer->state == TPO_UP && c < FL_CLASSES; c++)
-        (void)tpo_msg_frame(peer->ep[c], TP_FRAME_GOODBYE);
+    /* On each connection: it comes behind everything that was sent there. Also where the peer is
+     * not known to be up yet: it may be, its first frame may just be slow. */
+    for (unsigned c = 0; c < FL_CLASSES; c++)
+        if (peer->ep[c] != NULL)
+            (void)tpo_msg_frame(peer->ep[c], TP_FRAME_GOODBYE);
 }
 
 /** Peers answer a goodbye by ending their side. */
 static bool nobody_up(struct tpo_port *p)
 {
-    for (uint16_t i = 0; i < p->cfg.nodes; i++)
-        if (p->peers[i].state == TPO_UP)
+    const struct tpo_ep *ep;
+
+    TAILQ_FOREACH (ep, &p->eps, link)
+        if (ep->state == TPO_EP_UP)
             return false;
     return true;
 }
