@@ -225,7 +225,10 @@ static int coord_init(struct coord *c)
     static const int sigs[3] = {SIGCHLD, SIGINT, SIGTERM};
     c->nodes = calloc(c->p->node_count, sizeof(*c->nodes));
     c->base = event_base_new();
-    if (!c->nodes || !c->base || ctl_key_new(c->key))
+    /* Room for every node at once, and for as many others as may annoy us. */
+    c->stranger_max = CTL_PENDING_MAX + c->p->node_count;
+    c->strangers = calloc((size_t)c->stranger_max, sizeof(struct ctl_conn *));
+    if (!c->nodes || !c->base || !c->strangers || ctl_key_new(c->key))
         return fl_fail(c->err, FL_ENOMEM, "cannot set up the coordinator: out of memory");
     c->tick = evtimer_new(c->base, on_tick, c);
     for (int i = 0; i < 3; i++) {
@@ -254,8 +257,9 @@ static void coord_done(struct coord *c)
         if (c->nodes[i].grace)
             event_free(c->nodes[i].grace);
     }
-    for (int i = 0; i < CTL_PENDING_MAX; i++)
+    for (int i = 0; c->strangers && i < c->stranger_max; i++)
         ctl_close(&c->strangers[i]);
+    free(c->strangers);
     for (int i = 0; i < COORD_QUERIES; i++)
         json_decref(c->queries[i].reply);
     for (int i = 0; i < 3; i++)
@@ -272,8 +276,12 @@ static void coord_done(struct coord *c)
 }
 
 /** What only the simulator offers is refused before anything starts. */
-static int refuse_steps(const struct plan *p, struct fl_errmsg *err)
+static int refuse(const struct plan *p, const struct run_opts *o, struct fl_errmsg *err)
 {
+    if (o->tracker && strcmp(o->tracker, "mprotect") != 0)
+        return fl_fail(err, FL_EINVAL,
+                       "processes use the tracker mprotect; tracker %s needs --fabric sim",
+                       o->tracker);
     for (int i = 0; i < p->step_count; i++) {
         const struct plan_step *s = &p->steps[i];
         if (s->action == PLAN_CUT || s->action == PLAN_HEAL)
@@ -288,7 +296,7 @@ static int refuse_steps(const struct plan *p, struct fl_errmsg *err)
 int emu_run_real(const struct plan *p, const struct run_opts *o, struct result *ret,
                  struct fl_errmsg *err)
 {
-    int rv = refuse_steps(p, err);
+    int rv = refuse(p, o, err);
     if (rv)
         return rv;
     struct coord *c = calloc(1, sizeof(*c));

@@ -68,7 +68,8 @@ struct coord {
     struct coord_node *nodes;
     struct coord_step steps[PLAN_STEPS_MAX];
     struct coord_query queries[COORD_QUERIES];
-    struct ctl_conn *strangers[CTL_PENDING_MAX];
+    struct ctl_conn **strangers; /* not yet authenticated; stranger_max places */
+    int stranger_max;
     uint32_t last_query;
     int interrupted;   /* signal that asked us to end */
     int setup_status;  /* typed failure of a node before the start */

@@ -15,7 +15,7 @@ static bool on_up(void *arg, struct ctl_conn *conn, const char *name)
 {
     struct coord *c = arg;
     int idx = plan_node_find(c->p, name);
-    for (int i = 0; i < CTL_PENDING_MAX; i++)
+    for (int i = 0; i < c->stranger_max; i++)
         if (c->strangers[i] == conn)
             c->strangers[i] = NULL;
     /* One connection per life of a node: a second claim of the name is refused. */
@@ -34,7 +34,7 @@ static void on_down(void *arg, struct ctl_conn *conn, int cause, const char *why
     (void)cause;
     (void)why;
     if (!n) {
-        for (int i = 0; i < CTL_PENDING_MAX; i++)
+        for (int i = 0; i < c->stranger_max; i++)
             if (c->strangers[i] == conn)
                 c->strangers[i] = NULL;
         return;
@@ -289,7 +289,7 @@ static void on_msg(void *arg, struct ctl_conn *conn, const char *type, const jso
 void coord_take(struct coord *c, int fd)
 {
     const struct ctl_handler h = {.arg = c, .up = on_up, .msg = on_msg, .down = on_down};
-    for (int i = 0; i < CTL_PENDING_MAX; i++) {
+    for (int i = 0; i < c->stranger_max; i++) {
         if (!c->strangers[i]) {
             c->strangers[i] = ctl_new(c->base, fd, NULL, CTL_VERSION, c->key, &h);
             return;

@@ -41,7 +41,7 @@ enum {
     CTL_LINE_MAX = 8 * 1024 * 1024,
     CTL_LINE_MAX_UNAUTH = 1024, /* before a peer has proved that it holds the key */
     CTL_AUTH_DEADLINE_MS = 5000,
-    CTL_PENDING_MAX = 64, /* strangers at a time; more are turned away */
+    CTL_PENDING_MAX = 64, /* strangers beside the nodes at a time; more are turned away */
 };
 
 struct event_base;

@@ -508,6 +508,10 @@ static void errors_of_setting_up_name_cause_and_remedy(void **state)
     assert_non_null(strstr(x.err.text, "nosuch"));
     assert_nobody_left();
     x.o.fabric = "tcp";
+    x.o.tracker = "actor";
+    assert_int_equal(run(&x), FL_EINVAL);
+    assert_non_null(strstr(x.err.text, "--fabric sim"));
+    x.o.tracker = NULL;
     x.o.out_dir = "/nonexistent/dir";
     assert_int_not_equal(run(&x), FL_OK);
     assert_non_null(strstr(x.err.text, "/nonexistent/dir"));
