@@ -293,8 +293,7 @@ static struct fk_page *slot_page(struct fake *f, uint16_t node, uint16_t chunk, 
             }
         }
     }
-    FL_ASSERT(false && "slot of no region");
-    return NULL;
+    fl_assert_fail("slot of no region", __FILE__, __LINE__);
 }
 
 static void put_lines(uint32_t *dst, const uint32_t *src, fl_mask m)
