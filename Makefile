@@ -142,7 +142,7 @@ check-clang: build-clang/farline $(call bin,build-clang,$(UNIT_SRC) $(SIM_SRC) $
 
 # Left out are the tests of traps and sockets, named with the reason in ci/cross-excluded.txt.
 CROSS_SRC = $(filter-out $(shell sed -n 's/^\(tests[^ ]*\.c\).*/\1/p' ci/cross-excluded.txt),$(UNIT_SRC) $(SIM_SRC))
-check-cross: $(call bin,$(BUILD) build-arm64 build-s390x,$(CROSS_SRC)) ## pure parts for arm64 and s390x under qemu-user, same trace hash
+check-cross: $(call bin,build-arm64 build-s390x,$(CROSS_SRC)) $(addsuffix /farline,$(BUILD) build-arm64 build-s390x) ## pure parts for arm64 and s390x under qemu-user, same trace hash
 	@ci/cross $(patsubst tests/%.c,%,$(CROSS_SRC))
 
 fuzz-smoke: $(patsubst tests/fuzz/%.c,build-fuzz/%,$(FUZZ_SRC)) ## each fuzz target for FUZZ_SECONDS on its corpus
