@@ -40,6 +40,11 @@ static void check_pool(struct toydev *d, const void *expect, size_t len_bytes)
 
 enum { SMALL_PAGES = 24 };
 
+/* A word at any address: one instruction, two pages. */
+struct __attribute__((packed)) crooked {
+    uint64_t v;
+};
+
 /* The smallest device memory there is: an access that crosses pages needs several at once. */
 static void minimum_of_resident_pages(void **state)
 {
@@ -61,7 +66,7 @@ static void minimum_of_resident_pages(void **state)
         size_t w = fl_rng_below(&rng, SMALL_PAGES - 1) * FL_PAGE_BYTES + FL_PAGE_BYTES - 3;
         uint64_t v = fl_rng_next(&rng); /* one store across two pages */
         memcpy(shadow + w, &v, sizeof v);
-        *(volatile uint64_t *)(d.base + w) = v; // NOLINT
+        ((volatile struct crooked *)(d.base + w))->v = v;
     }
     assert_memory_equal(d.base, shadow, LEN);
     leave(&d);
@@ -115,7 +120,7 @@ static void vector_stores_and_string_operations(void **state)
     enter(&d);
     fl_rng_init(&rng, 4, 0, FL_RNG_WORK, 0);
     memset(shadow, 0, LEN);
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 5000; i++) {
         uint8_t v = (uint8_t)fl_rng_next(&rng);
         size_t at = fl_rng_below(&rng, LEN - 600);
         if (i % 3 == 0)
@@ -308,8 +313,8 @@ static void region_of_eight_gib(void **state)
     toydev_free(&d);
 }
 
-/* Every second page of a large region: each open page is a mapping of its own, and there are more
- * of them than the kernel allows. Device memory alone would hold them all. */
+/* Every second page: each open page is a mapping of its own, and there are more of them than may
+ * be. Device memory alone would hold them all. (The kernel's own limit: test_trap_limit.c.) */
 static void alternate(int64_t map_limit, uint32_t touched, bool store)
 {
     struct toydev d;
@@ -346,16 +351,11 @@ static void alternate(int64_t map_limit, uint32_t touched, bool store)
     toydev_free(&d);
 }
 
-static void alternating_pages_past_the_mapping_limit(void **state)
-{
-    (void)state;
-    alternate(0, 70500, true);
-}
-
 static void alternating_pages_at_a_low_limit(void **state)
 {
     (void)state;
     alternate(3000, 4000, false);
+    alternate(3000, 4000, true);
 }
 
 /* All pages are readable, one mapping; then a store to every second one. The stores are refused in
@@ -401,7 +401,6 @@ int main(void)
         cmocka_unit_test(records_of_dead_threads_are_reused),
         cmocka_unit_test(more_threads_than_records_are_refused),
         cmocka_unit_test(region_of_eight_gib),
-        cmocka_unit_test(alternating_pages_past_the_mapping_limit),
         cmocka_unit_test(alternating_pages_at_a_low_limit),
         cmocka_unit_test(stores_held_back_at_the_limit_go_through_the_device),
     };

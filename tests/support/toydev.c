@@ -163,6 +163,7 @@ static void clean_some(struct toydev *d)
 
 static void clean_all(struct toydev *d)
 {
+    drain(d); /* what was stored before this was asked for */
     for (uint32_t i = 0; i < d->order_len; i++) {
         uint32_t page = d->order[(d->order_head + i) % d->order_cap];
         if (d->state[page] & TOY_DIRTY)
