@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* emu/scenario_steps.c: at, event, expect, check. */
+#include "tests/support/plans.h"
+
+static void steps_are_read(void **state)
+{
+    struct plan *p = plans_new("at (event (\"c0.flush_ack\", 12)) : kill (\"m0\") "
+                               "at (\"5ms\") : pause (\"m1\", { for_ = \"2ms\" }) "
+                               "at \"start\" : cut (\"c0\", \"m0\", { heal_after = \"20ms\" }) "
+                               "at \"1s\" : heal (\"c0\", \"m1\", { one_way = true }) "
+                               "at (event \"m0.lease\") : resume (\"m1\")");
+    const struct plan_step *s = p->steps;
+
+    (void)state;
+    assert_int_equal(p->step_count, 6); /* a cut works in both directions */
+    assert_int_equal(s[0].when, PLAN_AT_SITE);
+    assert_int_equal(s[0].site, FL_SITE_FLUSH_ACK);
+    assert_int_equal(s[0].nth, 12);
+    assert_int_equal(s[0].action, PLAN_KILL);
+    assert_int_equal(s[0].target, 1);
+    assert_true(s[0].for_ns == FL_NEVER);
+    assert_int_equal(s[1].at_ns, 5 * FL_NS_PER_MS);
+    assert_int_equal(s[1].for_ns, 2 * FL_NS_PER_MS);
+    assert_int_equal(s[2].when, PLAN_AT_START);
+    assert_int_equal(s[2].target2, 1);
+    assert_int_equal(s[3].target, 1);
+    assert_int_equal(s[3].target2, 0);
+    assert_int_equal(s[3].for_ns, 20 * FL_NS_PER_MS);
+    assert_int_equal(s[4].action, PLAN_HEAL);
+    assert_int_equal(s[5].nth, 1);
+    free(p);
+}
+
+static void wrong_steps_are_refused(void **state)
+{
+    (void)state;
+    plans_refused("at (event (\"c0.flush_akc\")) : kill (\"m0\")", "did you mean \"flush_ack\"");
+    plans_refused("at (event (\"c9.flush_ack\")) : kill (\"m0\")", "no node \"c9\"");
+    plans_refused("at (event (\"flush_ack\")) : kill (\"m0\")", "NODE.SITE");
+    plans_refused("at (event (\"c0.flush_ack\", 0)) : kill (\"m0\")", "from 1");
+    plans_refused("at (event (\"c0.flush_ack\", 1.5)) : kill (\"m0\")", "from 1");
+    plans_refused("at (5) : kill (\"m0\")", "at: the moment");
+    plans_refused("at (\"soon\") : kill (\"m0\")", "neither");
+    plans_refused("at (\"5ms\") : kil (\"m0\")", "did you mean \"kill\"");
+    plans_refused("at (\"5ms\") : explode (\"m0\")", "farline-scenario(5)");
+    plans_refused("at (\"5ms\").kill (\"m0\")", "with a colon");
+    plans_refused("at (\"5ms\") : kill (\"mm\")", "no node");
+    plans_refused("at (\"5ms\") : kill (\"m0\", { for_ = \"1ms\" })", "there is none");
+    plans_refused("at (\"5ms\") : pause (\"m0\", { heal_after = \"1ms\" })", "there is for_");
+    plans_refused("at (\"5ms\") : pause (\"m0\", { for_ = 5 })", "must be a time");
+    plans_refused("at (\"5ms\") : pause (\"m0\", 5)", "braces");
+    plans_refused("at (\"5ms\") : cut (\"m0\", \"m0\")", "two different nodes");
+    plans_refused("at (\"5ms\") : cut (\"m0\", \"m1\", { one_way = 1 })", "true or false");
+    plans_refused("local a = at (\"5ms\") a : kill (\"m0\") a : kill (\"m1\")", "already has");
+    plans_refused("for i = 1, 65 do at (\"5ms\") : kill (\"m0\") end", "more than 64 steps");
+}
+
+static void expectations_are_read(void **state)
+{
+    struct plan *p = plans_new(
+        "expect (\"evictions\") : above (0) expect \"close_ns.heap\" : below (\"2ms\") "
+        "expect \"bytes_sent\" : at_most (\"1M\") expect \"close.heap\" : is (\"FL_OK\") "
+        "expect \"a\" : at_least (1) expect \"b\" : equals (2) expect \"c\" : differs (3) "
+        "expect \"d\" : is_not (\"x\")");
+    const struct plan_expect *e = p->expects;
+
+    (void)state;
+    assert_int_equal(p->expect_count, 8);
+    assert_int_equal(e[0].cmp, PLAN_GT);
+    assert_int_equal(e[1].cmp, PLAN_LT);
+    assert_true(e[1].value > 1999999 && e[1].value < 2000001);
+    assert_int_equal(e[2].cmp, PLAN_LE);
+    assert_true(e[2].value > 1048575 && e[2].value < 1048577);
+    assert_string_equal(e[3].text, "FL_OK");
+    assert_int_equal(e[4].cmp, PLAN_GE);
+    assert_int_equal(e[5].cmp, PLAN_EQ);
+    assert_int_equal(e[6].cmp, PLAN_NE);
+    assert_int_equal(e[7].cmp, PLAN_NE);
+    free(p);
+}
+
+static void wrong_expectations_are_refused(void **state)
+{
+    (void)state;
+    plans_refused("expect (\"x\") : abov (1)", "did you mean \"above\"");
+    plans_refused("expect (\"x\") : above ()", "missing");
+    plans_refused("expect (\"x\") : above (\"2ms\")", "not a number");
+    plans_refused("expect (\"x\") : above (0/0)", "finite");
+    plans_refused("expect (\"x\") : is (\"\")", "empty");
+    plans_refused("expect (\"x\") : is ((\"y\"):rep (40))", "longer than 31");
+    plans_refused("expect (\"x\").above (1)", "with a colon");
+    plans_refused("local e = expect (\"x\") e : above (1) e : above (2)", "already has");
+    plans_refused("expect (7) : above (1)", "text in quotes");
+    plans_refused("for i = 1, 65 do expect (\"x\") : above (1) end", "more than 64");
+}
+
+static void wrong_checks_are_refused(void **state)
+{
+    (void)state;
+    plans_refused("check \"W2\"", "needs a list");
+    plans_refused("check {}", "needs a list");
+    plans_refused("check { a = \"W2\" }", "needs a list");
+    plans_refused("check { \"W2\", \"W2\" }", "listed twice");
+    plans_refused("check { \"W3\" }", "listed twice"); /* the basic text has it */
+    plans_refused("check { \"w2\" }", "no invariant \"w2\"");
+    plans_refused("check { 2 }", "text in quotes");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(steps_are_read),
+        cmocka_unit_test(wrong_steps_are_refused),
+        cmocka_unit_test(expectations_are_read),
+        cmocka_unit_test(wrong_expectations_are_refused),
+        cmocka_unit_test(wrong_checks_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
