@@ -239,7 +239,11 @@ void wb_on_gate_up(struct wb *w, struct fl_env *e, uint64_t tag, int status)
     if (w->regions[wb_at(w, idx).region].state != WB_OPEN) {
         wb_evict(w, e, idx, false); /* closed while it was being opened */
     }
-    wb_settle(w, e, idx);
+    if (wanted(w, idx) != FL_PROT_NONE) { /* a store missed while the page was opened for a load */
+        wb_serve(w, e, idx);
+    } else {
+        wb_settle(w, e, idx);
+    }
 }
 
 void wb_serve(struct wb *w, struct fl_env *e, uint32_t idx)
