@@ -7,7 +7,7 @@
 #include "emu/mech/writeback.h"
 #include "tests/sim/plans.h"
 
-enum { FIRST_SEED = 1, SEEDS = 120 };
+enum { FIRST_SEED = 1, SEEDS = 600 };
 
 /** FARLINE_SEEDS=N looks at more of them than every build can. */
 static uint64_t seeds(void)
