@@ -44,14 +44,50 @@ static void post_answer(struct emu_node *n, enum fl_ev_kind kind, uint64_t tag, 
     node_post(n, &(struct fl_event){.kind = kind, .tag = tag, .status = status});
 }
 
+/* An event that tells of stores carries in b the earliest time they can have happened, FL_NEVER for
+ * now: the world's own note to the oracle, no core reads it. Where no period runs the note has
+ * woken the device and the store is of now; else it is no older than that period. */
+static void tell_dirty(struct emu_node *n, const struct fl_event *ev)
+{
+    uint64_t since_ns = ev->b;
+
+    if (since_ns == FL_NEVER || !wb_period_runs(n->wb, ev->region)) {
+        since_ns = node_now(n);
+    } else if (since_ns < n->period_from_ns[ev->region]) {
+        since_ns = n->period_from_ns[ev->region];
+    }
+    oracle_on_dirty(n->oracle, ev->region, ev->page, since_ns);
+}
+
+static void watch_periods(struct emu_node *n)
+{
+    for (uint16_t r = 0; r < n->cfg.plan->region_count; r++) {
+        bool runs = n->cfg.plan->regions[r].on == n->cfg.self && wb_period_runs(n->wb, r);
+
+        if (runs && !n->period_ran[r]) {
+            n->period_from_ns[r] = node_now(n);
+        }
+        n->period_ran[r] = runs;
+    }
+}
+
 static void step(struct emu_node *n, const struct fl_event *ev)
 {
     node_trace(n, FL_TR_EVENT, ev->kind, ev->region, ev->page, ev->tag ^ ev->ticket,
                (uint64_t)(uint32_t)ev->status);
-    if (n->wb != NULL) {
-        wb_step(n->wb, &n->env, ev);
-    } else {
+    if (n->wb == NULL) {
         mn_step(n->mn, &n->env, ev);
+        return;
+    }
+    if (ev->kind == FL_EV_TIMER) {
+        n->timer_at_ns = ev->b;
+    }
+    if (n->oracle != NULL && ev->b != 0 && (ev->kind == FL_EV_DIRTY || ev->kind == FL_EV_GATED)) {
+        tell_dirty(n, ev);
+    }
+    wb_step(n->wb, &n->env, ev);
+    if (n->oracle != NULL) {
+        watch_periods(n);
     }
 }
 
@@ -67,18 +103,6 @@ static void drain_events(struct emu_node *n)
 }
 
 /* --- tracker notes -------------------------------------------------------------------------- */
-
-static void note_dirty(struct emu_node *n, const struct coh_note *note)
-{
-    uint64_t now = node_now(n);
-
-    /* While the device was promised to look later (armed), the store may be as old as the last
-     * look; otherwise the note woke us. */
-    if (n->oracle != NULL) {
-        oracle_on_dirty(n->oracle, note->region, note->page, n->armed ? n->drained_ns : now);
-    }
-    node_sample_add(n, note->region, note->page);
-}
 
 void node_drain_notes(struct emu_node *n)
 {
@@ -102,7 +126,8 @@ void node_drain_notes(struct emu_node *n)
             break;
         case COH_NOTE_DIRTY:
             ev.kind = FL_EV_DIRTY;
-            note_dirty(n, &note);
+            ev.b = n->drained_ns; /* no store is older than the last look */
+            node_sample_add(n, note.region, note.page);
             node_post(n, &ev);
             break;
         case COH_NOTE_GATE_FREE:
@@ -151,9 +176,6 @@ static bool try_gate(struct emu_node *n, const struct gate_wait *g)
     }
     if (rc == FL_OK && g->prot == FL_PROT_RW) {
         for (uint32_t i = 0; i < g->count; i++) {
-            if (n->oracle != NULL) {
-                oracle_on_dirty(n->oracle, g->region, g->page + i, node_now(n));
-            }
             node_sample_add(n, g->region, g->page + i);
         }
     }
@@ -163,7 +185,8 @@ static bool try_gate(struct emu_node *n, const struct gate_wait *g)
                                     .tag = g->tag,
                                     .status = rc,
                                     .region = g->region,
-                                    .page = g->page});
+                                    .page = g->page,
+                                    .b = rc == FL_OK && g->prot == FL_PROT_RW ? FL_NEVER : 0});
     return true;
 }
 
@@ -323,7 +346,7 @@ static void env_site(struct fl_env *e, enum fl_site id, uint16_t region, uint64_
     node_trace(n, FL_TR_SITE, id, region, 0, a, b);
     if (n->oracle != NULL) {
         if (id == FL_SITE_PERIOD) {
-            oracle_on_period(n->oracle, region, node_now(n), n->late_ns);
+            oracle_on_period(n->oracle, region, node_now(n), node_now(n) - n->timer_at_ns);
         } else if (id == FL_SITE_PEER_LOST) {
             oracle_on_peer_down(n->oracle, (uint16_t)a);
         }
@@ -357,22 +380,25 @@ const struct fl_env_ops node_env_ops = {
 
 /* --- running -------------------------------------------------------------------------------- */
 
-/* The tracker need not wake us for a first store when a timer brings us back within a period. */
+/* The tracker need not wake us for a first store while the periods of all regions run: the next
+ * one takes it along in time (W6). */
 static void set_armed(struct emu_node *n)
 {
-    uint64_t next = FL_NEVER;
-    bool armed;
+    bool armed = true;
 
     if (n->trk == NULL) {
         return;
     }
-    for (unsigned i = 0; i < n->timer_count; i++) {
-        next = n->timers[i].at_ns < next ? n->timers[i].at_ns : next;
+    for (uint16_t r = 0; r < n->cfg.plan->region_count; r++) {
+        const struct plan_region *g = &n->cfg.plan->regions[r];
+
+        if (g->on == n->cfg.self && g->period_ns != FL_NEVER && !wb_period_runs(n->wb, r)) {
+            armed = false;
+        }
     }
-    armed = n->period_min_ns == FL_NEVER ||
-            (next != FL_NEVER && next <= node_now(n) + n->period_min_ns);
     if (armed != n->armed) {
         n->armed = armed;
+        n->drained_ns = node_now(n); /* what was stored before has woken us, or will at once */
         n->trk->ops->armed(n->trk, armed);
     }
 }

@@ -39,9 +39,9 @@ struct emu_node_cfg {
     uint16_t self;
     uint64_t incarnation;
     struct emu_loop loop;
-    struct fl_trace *trace;  /* may be NULL */
+    struct fl_trace *trace;      /* may be NULL */
     struct coh_tracker *tracker; /* compute nodes; owned by the node from here on */
-    bool oracles;            /* run the checks (off only in benchmarks) */
+    bool oracles;                /* run the checks (off only in benchmarks) */
 };
 
 /** Creates the node and its core. Compute: regions of the plan that are on this node are added to

@@ -126,9 +126,6 @@ static int add_region(struct emu_node *n, uint16_t r, struct fl_errmsg *err)
     if (rc != FL_OK) {
         return fl_wrap(err, rc, "region %s", g->name);
     }
-    if (g->period_ns < n->period_min_ns) {
-        n->period_min_ns = g->period_ns;
-    }
     if (g->sample_ns != FL_NEVER && g->sample_ns != 0) {
         n->sample_ns = g->sample_ns < n->sample_ns ? g->sample_ns : n->sample_ns;
         n->sampled_bits[r] = map_zeroed(g->size_bytes / FL_PAGE_BYTES / 8 + 1);
@@ -171,7 +168,6 @@ static int make_compute(struct emu_node *n, struct fl_errmsg *err)
 {
     int rc = make_wb(n, err);
 
-    n->period_min_ns = FL_NEVER;
     n->sample_ns = FL_NEVER;
     if (rc == FL_OK) {
         rc = make_io(n, err);

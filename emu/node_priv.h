@@ -7,7 +7,7 @@
 
 enum {
     NODE_TIMERS_MAX = 64,
-    NODE_MERGE_MAX = 16,    /* operations in one merged span: 64 KiB of whole pages */
+    NODE_MERGE_MAX = 16, /* operations in one merged span: 64 KiB of whole pages */
     NODE_LATENCY_BUCKETS = 64 * 8,
     NODE_SAMPLE_BUDGET = 512, /* pages looked at in one sampling tick */
 };
@@ -90,10 +90,11 @@ struct emu_node {
     struct node_timer timers[NODE_TIMERS_MAX];
     unsigned timer_count;
     uint64_t woken_for_ns;
-    uint64_t late_ns; /* of the timer being delivered */
-    uint64_t period_min_ns;
+    uint64_t timer_at_ns; /* when the timer being delivered was due */
     bool armed;
     uint64_t drained_ns;
+    uint64_t period_from_ns[PLAN_REGIONS_MAX]; /* when the running period of a region began */
+    bool period_ran[PLAN_REGIONS_MAX];
 
     struct gate_wait *gates;
     uint32_t gate_count, gate_cap;

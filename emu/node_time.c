@@ -118,7 +118,8 @@ void node_timers_run(struct emu_node *n)
         if (t.tag & NODE_OWN) {
             sample_tick(n);
         } else {
-            node_post(n, &(struct fl_event){.kind = FL_EV_TIMER, .tag = t.tag, .a = now - t.at_ns});
+            node_post(n, &(struct fl_event){
+                             .kind = FL_EV_TIMER, .tag = t.tag, .a = now - t.at_ns, .b = t.at_ns});
         }
     }
     if (any) {

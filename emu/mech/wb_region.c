@@ -108,6 +108,11 @@ void wb_arm_period(struct wb *w, struct fl_env *e, uint16_t region)
     }
 }
 
+bool wb_period_runs(const struct wb *w, uint16_t region)
+{
+    return (w->regions[region].flags & WB_RF_TIMER) != 0;
+}
+
 void wb_on_period(struct wb *w, struct fl_env *e, uint16_t region)
 {
     struct wb_region *rg = &w->regions[region];

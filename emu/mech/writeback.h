@@ -78,6 +78,9 @@ const struct wb_stats *wb_stats(const struct wb *w);
 enum wb_region_state wb_region_state(const struct wb *w, uint16_t region);
 enum wb_page_state wb_page_state(const struct wb *w, uint16_t region, uint32_t page);
 
+/** The period timer of a region runs: stores from now on are written back when it ends. */
+bool wb_period_runs(const struct wb *w, uint16_t region);
+
 /** Nothing dirty, nothing in flight, nobody waiting. */
 bool wb_quiescent(const struct wb *w);
 
