@@ -31,7 +31,7 @@ int coord_listen(struct coord *c)
     struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     c->listener = evconnlistener_new_bind(
         c->base, on_accept, c, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
-        CTL_PENDING_MAX, (struct sockaddr *)&sin, sizeof(sin));
+        c->stranger_max, (struct sockaddr *)&sin, sizeof(sin));
     socklen_t len = sizeof(sin);
     if (!c->listener ||
         getsockname(evconnlistener_get_fd(c->listener), (struct sockaddr *)&sin, &len))

@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/util.h>
-#include <netdb.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,9 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "emu/base/assert.h"
 #include "emu/base/clock.h"
 #include "emu/base/log.h"
 #include "emu/world.h"
@@ -48,21 +48,23 @@ static void wake_soon(void *arg, struct emu_node *n)
     ((struct rw *)arg)->soon = true;
 }
 
+/* A timer descriptor of our own: libevent's precise timers cost a system call in every turn of the
+ * loop, this one only when the time changes. */
 static void wake_at(void *arg, struct emu_node *n, uint64_t at_ns)
 {
     struct rw *w = arg;
-    uint64_t now = now_ns(w);
+    struct itimerspec at = {{0, 0}, {0, 0}};
     (void)n;
-    if (at_ns == FL_NEVER) {
-        evtimer_del(w->timer);
-    } else if (at_ns <= now) {
+    if (at_ns != FL_NEVER && at_ns <= now_ns(w)) {
         w->soon = true;
-    } else {
-        /* Rounded up: waking too early would only mean to wait once more. */
-        uint64_t us = (at_ns - now + FL_NS_PER_US - 1) / FL_NS_PER_US;
-        struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
-        evtimer_add(w->timer, &tv);
+        return;
     }
+    if (at_ns != FL_NEVER) {
+        uint64_t t = at_ns + w->epoch_ns;
+        at.it_value.tv_sec = (time_t)(t / FL_NS_PER_S);
+        at.it_value.tv_nsec = (long)(t % FL_NS_PER_S);
+    }
+    FL_ASSERT(timerfd_settime(w->timer_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0);
 }
 
 static void loop_answer(void *arg, struct emu_node *n, uint32_t ticket, int status)
@@ -76,6 +78,14 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     ((struct rw *)arg)->soon = true;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    uint64_t times;
+    (void)what;
+    if (read(fd, &times, sizeof(times)) > 0)
+        ((struct rw *)arg)->soon = true;
 }
 
 static void on_threads(evutil_socket_t fd, short what, void *arg)
@@ -221,12 +231,14 @@ static int find_peers(struct rw *w, struct fl_errmsg *err)
 static int make_events(struct rw *w, struct fl_errmsg *err)
 {
     w->threads_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    w->timer = evtimer_new(w->base, on_due, w);
+    w->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    w->timer_ev = event_new(w->base, w->timer_fd, EV_READ | EV_PERSIST, on_timer, w);
     w->threads_ev = event_new(w->base, w->threads_fd, EV_READ | EV_PERSIST, on_threads, w);
     int wake = w->trk ? w->trk->ops->wake_fd(w->trk) : -1;
     if (wake >= 0)
         w->trk_ev = event_new(w->base, wake, EV_READ | EV_PERSIST, on_due, w);
-    if (w->threads_fd < 0 || !w->timer || !w->threads_ev || (wake >= 0 && !w->trk_ev) ||
+    if (w->threads_fd < 0 || w->timer_fd < 0 || !w->timer_ev || !w->threads_ev ||
+        (wake >= 0 && !w->trk_ev) || event_add(w->timer_ev, NULL) ||
         event_add(w->threads_ev, NULL) || (w->trk_ev && event_add(w->trk_ev, NULL)))
         return fl_fail(err, FL_ENOMEM, "cannot set up the event loop");
     return FL_OK;
@@ -381,13 +393,7 @@ static int join(struct rw *w, const struct node_args *a, struct fl_errmsg *err)
         rv = connect_to(a->join, &fd, err);
     if (rv)
         return rv;
-    struct event_config *cfg = event_config_new();
-    if (cfg) {
-        event_config_set_flag(cfg, EVENT_BASE_FLAG_PRECISE_TIMER);
-        event_config_set_flag(cfg, EVENT_BASE_FLAG_NO_CACHE_TIME);
-        w->base = event_base_new_with_config(cfg);
-        event_config_free(cfg);
-    }
+    w->base = event_base_new();
     w->plan = calloc(1, sizeof(*w->plan));
     if (!w->base || !w->plan) {
         close(fd);
@@ -415,7 +421,7 @@ int emu_node_main(int argc, char **argv)
     static struct rw w;
     struct node_args a;
     struct fl_errmsg err = {{0}};
-    w.threads_fd = -1;
+    w.threads_fd = w.timer_fd = -1;
     own_signals();
     int rv = parse_args(argc, argv, &a, &err);
     if (rv) {

@@ -57,8 +57,8 @@ struct rw {
     struct fl_trace *trace;
     uint64_t epoch_ns; /* times of this run count from here */
     bool soon;         /* emu_node_run is due */
-    struct event *timer, *trk_ev, *threads_ev;
-    int threads_fd;
+    struct event *timer_ev, *trk_ev, *threads_ev;
+    int timer_fd, threads_fd;
 
     uint8_t *peer_need, *peer_up;
     bool connecting, connected;
