@@ -29,7 +29,7 @@ const struct fl_id_info fl_ids_writeback[] = {
                   "miss fetches the old page: a store has disappeared.",
      .oracle = "At each drop: protection of the page (must be none), and its live bytes against "
                "the bytes acknowledged so far, all 4096.",
-     .scenario = "scenarios/writeback/basic.lua",
+     .scenario = "scenarios/writeback/capacity.lua",
      .plant = "W-drop-unacked",
      .kind = FL_ID_INVARIANT},
     {.id = "W3",
@@ -44,7 +44,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .oracle = "Loads against a shadow that the workload writes before each store; pages that "
                "come back against what was acknowledged; at the end the memory node's own bytes "
                "against the shadow or, for real programs, against the last view of each page.",
-     .scenario = "scenarios/writeback/basic.lua",
+     .scenario = "scenarios/writeback/hammer.lua",
      .plant = "W-clear-after-snap",
      .kind = FL_ID_INVARIANT},
     {.id = "W4",
@@ -58,7 +58,7 @@ const struct fl_id_info fl_ids_writeback[] = {
                   "update tomorrow, and more traffic always.",
      .oracle = "Each line posted against what the memory node already holds (equal means clean), "
                "and each span handed to the fabric against the mask of dirty lines.",
-     .scenario = "scenarios/writeback/basic.lua",
+     .scenario = "scenarios/writeback/random300.lua",
      .plant = "W-send-clean",
      .kind = FL_ID_INVARIANT},
     {.id = "W5",
@@ -71,7 +71,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .violation = "The device reports 64 bytes less per flush than crossed the wire.",
      .oracle = "Three ledgers that share no code: masks posted, bytes counted in the transport at "
                "post, bytes counted at the memory node; the device's own count is only compared.",
-     .scenario = "scenarios/writeback/basic.lua",
+     .scenario = "scenarios/writeback/dclb_overflow.lua",
      .plant = "W-miscount",
      .kind = FL_ID_INVARIANT},
     {.id = "W6",
@@ -82,7 +82,9 @@ const struct fl_id_info fl_ids_writeback[] = {
      .violation = "Every other period is skipped: all bytes arrive in the end, but the loss at a "
                   "crash doubles.",
      .oracle = "For each flush: from the first store that waited for it to the tick that took it "
-               "along, against the period; a timer that the host fired late is allowed for.",
+               "along, against the period plus the longest flush; a flush between ticks against "
+               "twice the period. A timer that the host fired late is allowed for.",
+     .scenario = "scenarios/writeback/period.lua",
      .plant = "W-skip-period",
      .kind = FL_ID_INVARIANT},
     {.id = "W7",
@@ -96,7 +98,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .oracle = "Sequence numbers at post, at each unpacking of a log entry and at each landing "
                "(simulator): never backwards; and no write to a node between an error and the "
                "fence that must follow it.",
-     .scenario = "scenarios/writeback/basic.lua",
+     .scenario = "scenarios/writeback/paths.lua",
      .plant = "W-stale-seq",
      .kind = FL_ID_INVARIANT},
     {.id = "W8",
@@ -107,7 +109,7 @@ const struct fl_id_info fl_ids_writeback[] = {
             "mean nothing.",
      .violation = "A fetch starts before the victim's page is free.",
      .oracle = "After each install: pages cached against the capacity in the plan.",
-     .scenario = "scenarios/writeback/basic.lua",
+     .scenario = "scenarios/writeback/capacity.lua",
      .plant = "W-over-capacity",
      .kind = FL_ID_INVARIANT},
     {.id = "W9",
@@ -120,6 +122,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .violation = "Past T only the first T lines are sent: small tests pass, the image differs "
                   "for T = 1.",
      .oracle = "The digest of all chunks of all memory nodes, over runs that differ in T alone.",
+     .scenario = "scenarios/writeback/threshold.lua",
      .plant = "W-threshold-lines",
      .kind = FL_ID_INVARIANT},
     {.id = "W-f1",
@@ -132,6 +135,7 @@ const struct fl_id_info fl_ids_writeback[] = {
             "never zeros.",
      .violation = "close waits for ever, or reports success; a load returns zeros.",
      .oracle = "W1 and W2 for what was acknowledged, the outcome of close, and the run's deadline.",
+     .scenario = "scenarios/writeback/memnode_killed.lua",
      .kind = FL_ID_FAULT},
     {.id = "W-f2",
      .mech = "W",
@@ -164,6 +168,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .violation = "A store falls between two steps and is lost (W3), or close chases dirty pages "
                   "for ever.",
      .oracle = "W3 over the hammer workload, and the deadline of close.",
+     .scenario = "scenarios/writeback/hammer.lua",
      .plant = "W-clear-after-snap",
      .kind = FL_ID_FAULT},
     {.id = "W-f5",
@@ -174,6 +179,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .why = "Backpressure is the only right answer; dropping a page or growing is not.",
      .violation = "Capacity is exceeded for a moment (W8) or a dirty page is dropped (W2).",
      .oracle = "W2 and W8, with backpressure_waits above zero.",
+     .scenario = "scenarios/writeback/capacity.lua",
      .plant = "W-drop-unacked",
      .kind = FL_ID_FAULT},
     {.id = "W-f6",
@@ -184,6 +190,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .why = "Overflow may cost bytes, never data.",
      .violation = "The entry that did not fit is lost, and so is its line.",
      .oracle = "W3, with dclb_overflows above zero.",
+     .scenario = "scenarios/writeback/dclb_overflow.lua",
      .plant = "W-dclb-drop",
      .kind = FL_ID_FAULT},
     {.id = "W-f7",
