@@ -212,9 +212,9 @@ static bool nobody_up(struct tpo_port *p)
 {
     const struct tpo_ep *ep;
 
-    TAILQ_FOREACH (ep, &p->eps, link)
-        if (ep->state == TPO_EP_UP)
-            return false;
+    TAILQ_FOREACH(ep, &p->eps, link)
+    if (ep->state == TPO_EP_UP)
+        return false;
     return true;
 }
 

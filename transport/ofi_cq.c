@@ -40,9 +40,11 @@ static void landed(struct tpo_port *p, uint64_t data)
 
 static void on_completion(struct tpo_port *p, const struct fi_cq_data_entry *e)
 {
-    bool data = (e->flags & FI_REMOTE_CQ_DATA) != 0 && (e->flags & FI_RECV) == 0;
+    /* sockets also marks the writer's own completion with FI_REMOTE_CQ_DATA. */
+    const uint64_t ours = FI_RECV | FI_SEND | FI_READ | FI_WRITE;
+    bool arrival = (e->flags & FI_REMOTE_CQ_DATA) != 0 && (e->flags & ours) == 0;
 
-    if (data && !p->rx_cq_data) {
+    if (arrival && !p->rx_cq_data) {
         landed(p, e->data); /* the context means nothing here */
         return;
     }

@@ -101,11 +101,13 @@ static void ep_free(struct tpo_ep *ep)
 void tpo_ep_retire(struct tpo_ep *ep)
 {
     struct tpo_port *p = ep->port;
+    bool sockets = strcmp(p->cfg.provider, "sockets") == 0;
 
     FL_ASSERT(ep->state == TPO_EP_SETUP || ep->state == TPO_EP_UP);
-    /* One that never was up has nothing to flush but receives, which closing does; and the sockets
-     * provider closes descriptor 0 when such a one is shut down. */
-    bool was_up = ep->state == TPO_EP_UP;
+    /* One that never was up has nothing to flush but receives, which closing does. The sockets
+     * provider is never asked: it closes descriptor 0 when a refused one is shut down, and closing
+     * one after its shutdown closes the same descriptor twice, by then another connection's. */
+    bool was_up = ep->state == TPO_EP_UP && !sockets;
     if (was_up)
         (void)fi_shutdown(ep->fid, 0);
     ep->state = TPO_EP_SHUT;

@@ -4,7 +4,7 @@
 #include "emu/base/clock.h"
 #include "transport/ofi.h"
 
-enum { PART_WAIT_MS = 40 };
+enum { PART_WAIT_MS = 150 };
 
 void tpo_peer_init(struct tpo_peer *peer, struct tpo_port *p, uint16_t id)
 {
@@ -236,7 +236,10 @@ void tpo_peer_fence(struct tpo_peer *peer, uint64_t tag)
      * stopped, or the way to it blocked, which is why there is a fence at all. */
     if (peer->state == TPO_UP && tpo_msg_frame(peer->ep[FL_URGENT], TP_FRAME_FENCE)) {
         peer->state = TPO_PARTING;
-        tpo_timer_set(&p->timers, &peer->t_beat, fl_clock_ns() + PART_WAIT_MS * FL_NS_PER_MS);
+        uint64_t wait_ns = PART_WAIT_MS * FL_NS_PER_MS;
+        if (wait_ns > p->cfg.fence_deadline_ns / 4)
+            wait_ns = p->cfg.fence_deadline_ns / 4;
+        tpo_timer_set(&p->timers, &peer->t_beat, fl_clock_ns() + wait_ns);
     } else {
         tpo_peer_part(peer);
     }
