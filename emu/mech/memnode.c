@@ -14,6 +14,7 @@
 #include "emu/mech/memnode.h"
 
 #include "emu/base/assert.h"
+#include "emu/mech/inspect.h"
 
 enum { ANSWERS_MAX = 64, SEQ_BITS = 40 };
 
@@ -22,15 +23,16 @@ struct lease {
     uint32_t gen; /* counts openers */
     uint16_t node;
     uint8_t held;
+    uint8_t pad;
 };
 
 /* An answer that may have to wait for credit. */
 struct answer {
-    uint8_t used, waits;
-    uint8_t type;
-    uint16_t node, chunk, region;
-    int32_t status;
     uint64_t seq, a;
+    int32_t status;
+    uint16_t node, chunk, region;
+    uint8_t used, waits, type;
+    uint8_t pad[3];
 };
 
 struct mn {
@@ -266,6 +268,27 @@ void mn_step(struct mn *m, struct fl_env *env, const struct fl_event *ev)
         break;
     default:
         break;
+    }
+}
+
+uint64_t mn_applied_seq(const struct mn *m, uint16_t chunk, uint32_t page)
+{
+    return m->applied[m->first[chunk] + page] & ((UINT64_C(1) << SEQ_BITS) - 1);
+}
+
+void mn_canon(struct mn *m)
+{
+    m->stats = (struct mn_stats){0};
+    for (uint32_t i = 0; i < ANSWERS_MAX; i++) {
+        m->answers[i].seq = 0;
+        if (!m->answers[i].used) {
+            m->answers[i] = (struct answer){0};
+        }
+    }
+    for (uint16_t c = 0; c < m->cfg.chunk_count; c++) {
+        for (uint32_t p = 0; p < m->cfg.chunk_pages[c]; p++) {
+            m->applied[m->first[c] + p] &= ~((UINT64_C(1) << SEQ_BITS) - 1);
+        }
     }
 }
 

@@ -54,7 +54,8 @@ void wb_queue_dirty(struct wb *w, struct fl_env *e, uint32_t idx)
     if (p->q != WB_Q_NONE || p->step != WB_S_IDLE || wb_has(p, WB_F_GATE | WB_F_MAP)) {
         return;
     }
-    if (rg->state != WB_OPEN || (rg->flags & WB_RF_LATE) || w->quiesce != 0) {
+    if (rg->state != WB_OPEN || (rg->flags & WB_RF_LATE) || w->quiesce != 0 ||
+        wb_has(p, WB_F_EVICT)) {
         wb_q_push(w, wb_head(w, WB_H_DUE), idx, WB_Q_DUE);
         return;
     }
@@ -107,8 +108,9 @@ void wb_on_dirty(struct wb *w, struct fl_env *e, const struct fl_event *ev)
         wb_set(p, WB_F_STORED); /* the grant took effect before its answer is here */
         return;
     }
-    if (p->state == WB_NOT_CACHED || wb_has(p, WB_F_MAP)) {
-        return; /* a hint about a page that has left */
+    if (p->state == WB_NOT_CACHED || wb_has(p, WB_F_MAP) ||
+        (wb_prot(p) == FL_PROT_NONE && !wb_has(p, WB_F_GATE))) {
+        return; /* a sampling hint that was overtaken: nobody can have stored to a closed page */
     }
     wb_touch(w, idx);
     if (forget(w, p, ev->mask)) {

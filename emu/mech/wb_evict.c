@@ -51,8 +51,8 @@ void wb_touch(struct wb *w, uint32_t idx)
     }
 }
 
-/* May this page leave at all? */
-static bool evictable(struct wb *w, uint32_t idx)
+/* May this page leave at all? Pins keep misses from starving each other; pressure outranks them. */
+static bool evictable(struct wb *w, uint32_t idx, bool pressure)
 {
     struct wb_page *p = wb_pg(w, idx);
     uint8_t rs = w->regions[wb_at(w, idx).region].state;
@@ -60,10 +60,10 @@ static bool evictable(struct wb *w, uint32_t idx)
     if (wb_has(p, WB_F_LOST)) {
         return rs == WB_FAILED; /* W2: only after close has told the application */
     }
-    return p->pins == 0 || rs != WB_OPEN;
+    return pressure || p->pins == 0 || rs != WB_OPEN;
 }
 
-static uint32_t pick(struct wb *w)
+static uint32_t pick(struct wb *w, bool pressure)
 {
     uint32_t head = wb_head(w, WB_H_LRU), idx = wb_pg(w, head)->lru_prev;
     uint32_t left = w->lru_count < WB_SCAN_MAX ? w->lru_count : WB_SCAN_MAX;
@@ -72,7 +72,7 @@ static uint32_t pick(struct wb *w)
     /* at most one round; the clock's second chances are bounded, so that a step is */
     for (left *= 2; left > 0 && idx != head; left--) {
         uint32_t prev = wb_pg(w, idx)->lru_prev;
-        bool can = evictable(w, idx);
+        bool can = evictable(w, idx, pressure);
 
         if (can && (spares == 0 || !policies[w->cfg.evict].spare(w, idx))) {
             return idx;
@@ -88,14 +88,14 @@ static uint32_t pick(struct wb *w)
     return head;
 }
 
-bool wb_evict_one(struct wb *w, struct fl_env *e, bool urgent)
+bool wb_evict_one(struct wb *w, struct fl_env *e, bool pressure)
 {
-    uint32_t idx = pick(w);
+    uint32_t idx = pick(w, pressure);
 
     if (idx == wb_head(w, WB_H_LRU)) {
         return false;
     }
-    wb_evict(w, e, idx, urgent);
+    wb_evict(w, e, idx, !pressure);
     return true;
 }
 
@@ -189,10 +189,7 @@ void wb_on_mapped(struct wb *w, struct fl_env *e, uint64_t tag, int status)
         p->step = WB_S_IDLE;
         wb_row(w, idx, WB_R1D);
     }
-    if (w->refused) {
-        w->refused = 0;
-        wb_serve_all(w, e);
-    }
+    w->refused = w->refused != 0 ? WB_REFUSED_AGAIN : 0;
     wb_serve(w, e, idx);
 }
 
@@ -202,13 +199,13 @@ void wb_pump_evict(struct wb *w, struct fl_env *e)
     uint32_t cap = w->cfg.capacity_pages + wb_planted(w, FL_PLANT_OVER_CAP);
 
     while (w->wanting > w->evicting + (cap - w->cached)) {
-        if (!wb_evict_one(w, e, true)) {
+        if (!wb_evict_one(w, e, false)) {
             break;
         }
     }
     while (w->pressure > 0 && w->evicting < WB_EVICT_WINDOW) {
         w->pressure--;
-        if (!wb_evict_one(w, e, false)) {
+        if (!wb_evict_one(w, e, true)) {
             w->pressure = 0;
         }
     }

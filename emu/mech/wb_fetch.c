@@ -152,7 +152,7 @@ void wb_on_read(struct wb *w, struct fl_env *e, uint64_t tag, int status)
         wb_buf_quarantine(w, at.node, p->buf - 1u);
         p->buf = 0;
         wb_row(w, idx, WB_R1C);
-        wb_node_error(w, e, at.node, status);
+        wb_node_error(w, e, at.node);
         if (!unwanted(w, e, idx)) {
             wb_q_push(w, wb_head(w, WB_H_FETCH), idx, WB_Q_FETCH);
         }
@@ -200,19 +200,40 @@ static void refused(struct wb *w, struct fl_env *e, uint32_t idx)
 {
     w->stats.map_refusals++;
     for (int n = 0; n < WB_REFUSED_EVICT && w->evicting < WB_REFUSED_EVICT; n++) {
-        if (!wb_evict_one(w, e, true)) {
+        if (!wb_evict_one(w, e, false)) {
             break;
         }
     }
-    w->refused = 1;
     if (w->evicting > 0 && wanted(w, idx) != FL_PROT_NONE) {
-        return; /* asked again after a drop */
-    }
-    if (wb_pg(w, idx)->state == WB_FETCHING) {
+        w->refused = WB_REFUSED_WAITS; /* asked again after a drop */
+        if (wb_pg(w, idx)->state == WB_FETCHING) {
+            wb_q_push(w, wb_head(w, WB_H_REFUSED), idx, WB_Q_FRAME);
+        } else {
+            wb_settle(w, e, idx);
+        }
+    } else if (wb_pg(w, idx)->state == WB_FETCHING) {
         fetch_end(w, e, idx, FL_ENOSPC);
     } else {
         release(w, e, idx, FL_PROT_NONE, FL_ENOSPC);
         wb_settle(w, e, idx);
+    }
+}
+
+/* Grants that were refused are asked for again when a page has left, or none is leaving any more;
+ * who does not want its page any more gives it back. */
+void wb_pump_refused(struct wb *w, struct fl_env *e)
+{
+    uint32_t head = wb_head(w, WB_H_REFUSED), next;
+
+    for (uint32_t idx = wb_q_first(w, head); idx != head; idx = next) {
+        next = wb_pg(w, idx)->q_next;
+        if (!unwanted(w, e, idx) && wanted(w, idx) == FL_PROT_NONE) {
+            fetch_end(w, e, idx, FL_OK);
+        }
+    }
+    if (w->refused == WB_REFUSED_AGAIN || (w->refused != 0 && w->evicting == 0)) {
+        w->refused = 0;
+        wb_serve_all(w, e);
     }
 }
 
@@ -265,6 +286,7 @@ void wb_serve(struct wb *w, struct fl_env *e, uint32_t idx)
         return; /* its answer comes back here */
     } else if (p->state == WB_FETCHING) {
         if (p->step == WB_S_GRANT) {
+            wb_q_remove(w, idx);
             gate_up(w, e, idx, need);
         }
     } else if (p->step != WB_S_SHUT) { /* the diff of a shut page must be taken before it opens */

@@ -364,7 +364,7 @@ void wb_on_write(struct wb *w, struct fl_env *e, uint64_t tag, int status)
         wb_retire(w, e, idx);
         return;
     }
-    wb_node_error(w, e, at.node, status);
+    wb_node_error(w, e, at.node);
     wb_flush_failed(w, e, idx, status);
 }
 

@@ -185,7 +185,7 @@ void wb_on_log_sent(struct wb *w, struct fl_env *e, uint64_t tag, int status)
     b->state = WB_B_SENT;
     if (status != FL_OK || b->failed != FL_OK) {
         status = b->failed != FL_OK ? b->failed : status;
-        wb_node_error(w, e, node, status);
+        wb_node_error(w, e, node);
         batch_end(w, e, node, slot, status);
     } else if (b->acked || early) {
         batch_end(w, e, node, slot, FL_OK);
@@ -210,7 +210,7 @@ void wb_on_log_ack(struct wb *w, struct fl_env *e, uint32_t node, uint64_t seq, 
             b->failed = status;
         } else {
             if (status != FL_OK) {
-                wb_node_error(w, e, node, status);
+                wb_node_error(w, e, node);
             }
             batch_end(w, e, node, slot, status);
         }
@@ -231,7 +231,7 @@ void wb_on_log_timer(struct wb *w, struct fl_env *e, uint64_t tag)
         b->failed = FL_ETIMEDOUT;
         return;
     }
-    wb_node_error(w, e, node, FL_ETIMEDOUT);
+    wb_node_error(w, e, node);
     batch_end(w, e, node, slot, FL_ETIMEDOUT);
 }
 

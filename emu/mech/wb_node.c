@@ -29,21 +29,40 @@ static void unstall(struct wb *w, uint32_t node)
     wb_q_splice(w, wb_head(w, WB_H_URGENT), wb_head_node(w, node, WB_NH_FLUSH));
 }
 
-static void node_lost(struct wb *w, struct fl_env *e, uint32_t node, int status)
+static void ask_fence(struct wb *w, struct fl_env *e, uint32_t node)
 {
     struct wb_node *n = wb_nd(w, node);
 
-    if (n->state == WB_N_LOST) {
-        return;
-    }
-    n->state = WB_N_LOST;
-    fl_site(e, FL_SITE_PEER_LOST, 0, n->id, 0);
     if (!n->fence_out) {
-        free_quarantine(w, n);
+        n->fence_out = 1;
+        w->stats.fences++;
+        fl_site(e, FL_SITE_FENCE_POST, 0, n->id, 0);
+        fl_fence(e, n->id, wb_tag(WB_T_FENCE, 0, node));
     }
-    wb_regions_lose(w, e, node, status);
-    wb_log_fail(w, e, node, true, status);
-    unstall(w, node);
+}
+
+/* @gone: the connection is known to be closed. Otherwise the device gives up on a node that may
+ * still answer some day: what it still has of our buffers comes back only by a fence. */
+static void node_lost(struct wb *w, struct fl_env *e, uint32_t node, bool gone)
+{
+    struct wb_node *n = wb_nd(w, node);
+    bool news = n->state == WB_N_UP || n->state == WB_N_FENCING;
+
+    if (gone) {
+        n->state = WB_N_GONE;
+        free_quarantine(w, n);
+    } else if (news) {
+        n->state = WB_N_LOST;
+        if (n->quar != 0) {
+            ask_fence(w, e, node);
+        }
+    }
+    if (news) {
+        fl_site(e, FL_SITE_PEER_LOST, 0, n->id, 0);
+        wb_regions_lose(w, e, node, FL_EPEERDEAD);
+        wb_log_fail(w, e, node, true, FL_EPEERDEAD);
+        unstall(w, node);
+    }
 }
 
 static void fence(struct wb *w, struct fl_env *e, uint32_t node)
@@ -51,28 +70,27 @@ static void fence(struct wb *w, struct fl_env *e, uint32_t node)
     struct wb_node *n = wb_nd(w, node);
 
     if (n->fences >= w->cfg.retry_max) {
-        node_lost(w, e, node, FL_EPEERDEAD);
+        node_lost(w, e, node, false);
         return;
     }
     n->fences++;
     n->state = WB_N_FENCING;
-    n->fence_out = 1;
-    w->stats.fences++;
-    fl_site(e, FL_SITE_FENCE_POST, 0, n->id, 0);
-    fl_fence(e, n->id, wb_tag(WB_T_FENCE, 0, node));
+    ask_fence(w, e, node);
 }
 
-void wb_node_error(struct wb *w, struct fl_env *e, uint32_t node, int status)
+void wb_node_error(struct wb *w, struct fl_env *e, uint32_t node)
 {
     struct wb_node *n = wb_nd(w, node);
 
-    (void)status; /* whatever it was, the operation may still land: fence before sending again */
+    if (n->state == WB_N_LOST && n->quar != 0) {
+        ask_fence(w, e, node);
+    }
     if (n->state != WB_N_UP) {
         return;
     }
     if (wb_planted(w, FL_PLANT_SKIP_FENCE)) {
         if (++n->fences > w->cfg.retry_max) {
-            node_lost(w, e, node, FL_EPEERDEAD);
+            node_lost(w, e, node, false);
         }
         return;
     }
@@ -84,6 +102,13 @@ void wb_node_progress(struct wb *w, uint32_t node)
     wb_nd(w, node)->fences = 0;
 }
 
+void wb_on_fence_again(struct wb *w, struct fl_env *e, uint32_t node)
+{
+    if (wb_nd(w, node)->state == WB_N_LOST && wb_nd(w, node)->quar != 0) {
+        ask_fence(w, e, node);
+    }
+}
+
 void wb_on_fence(struct wb *w, struct fl_env *e, uint64_t tag, int status)
 {
     uint32_t node = wb_tag_lo(tag);
@@ -91,19 +116,23 @@ void wb_on_fence(struct wb *w, struct fl_env *e, uint64_t tag, int status)
 
     n->fence_out = 0;
     fl_site(e, FL_SITE_FENCE_DONE, 0, n->id, (uint64_t)(int64_t)status);
-    if (n->state == WB_N_LOST) {
-        free_quarantine(w, n);
+    w->stats.fence_failures += status != FL_OK;
+    if (n->state == WB_N_GONE) {
+        return;
+    }
+    if (status == FL_EPEERDEAD) {
+        node_lost(w, e, node, true);
         return;
     }
     if (status != FL_OK) {
-        w->stats.fence_failures++;
-        if (status == FL_EPEERDEAD) {
-            node_lost(w, e, node, status);
-        } else {
+        if (n->state == WB_N_FENCING) {
             fence(w, e, node);
+        } else {
+            fl_timer(e, wb_tag(WB_T_FENCE_AGAIN, 0, node), WB_FENCE_AGAIN_NS);
         }
         return;
     }
+    n->fences = n->state == WB_N_LOST ? 0 : n->fences; /* for regions opened from now on */
     n->state = WB_N_UP;
     free_quarantine(w, n);
     wb_log_fail(w, e, node, false, FL_EFENCED); /* their answers can not come any more */
@@ -123,11 +152,11 @@ void wb_on_peer_up(struct wb *w, struct fl_env *e, const struct fl_event *ev)
     }
     n = wb_nd(w, (uint32_t)i);
     if (ev->a != n->incarnation && n->incarnation != 0) {
-        node_lost(w, e, (uint32_t)i, FL_EPEERDEAD); /* restarted: what it held is gone */
+        node_lost(w, e, (uint32_t)i, true); /* restarted: what it held is gone */
     }
     n->incarnation = ev->a;
-    if (n->state == WB_N_LOST && !n->fence_out) { /* for regions opened from now on */
-        n->state = WB_N_UP;
+    if (n->state == WB_N_GONE || (n->state == WB_N_LOST && n->quar == 0 && !n->fence_out)) {
+        n->state = WB_N_UP; /* for regions opened from now on */
         n->fences = 0;
     }
     for (uint16_t r = 0; r < w->cfg.region_count; r++) {
@@ -142,5 +171,5 @@ void wb_on_peer_down(struct wb *w, struct fl_env *e, const struct fl_event *ev)
     if (i < 0 || (ev->a != 0 && ev->a < wb_nd(w, (uint32_t)i)->incarnation)) {
         return;
     }
-    node_lost(w, e, (uint32_t)i, FL_EPEERDEAD);
+    node_lost(w, e, (uint32_t)i, true);
 }

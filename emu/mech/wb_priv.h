@@ -23,6 +23,7 @@ enum {
     WB_BUF_MAX = 0xfffe,
 };
 
+#define WB_FENCE_AGAIN_NS (100 * FL_NS_PER_MS)
 #define WB_RETRY_NS FL_NS_PER_MS /* after the mapping limit refused to lower a page */
 
 /* Flags of a page. */
@@ -82,7 +83,9 @@ struct wb_batch {
     int32_t failed; /* failed before send was answered */
 };
 
-enum { WB_N_UP, WB_N_FENCING, WB_N_LOST };
+enum { WB_REFUSED_WAITS = 1, WB_REFUSED_AGAIN };
+/* LOST: given up, its buffers wait for a fence. GONE: its connection is closed. */
+enum { WB_N_UP, WB_N_FENCING, WB_N_LOST, WB_N_GONE };
 
 struct wb_node {
     uint64_t incarnation;
@@ -173,6 +176,7 @@ enum wb_tag {
     WB_T_BATCH, /* hi: slot, lo: node */
     WB_T_GO_ON,
     WB_T_RETRY,
+    WB_T_FENCE_AGAIN, /* lo: node */
 };
 
 static inline uint64_t wb_tag(enum wb_tag k, uint32_t hi, uint32_t lo)
@@ -214,12 +218,13 @@ static inline uint16_t *wb_buf_link(struct wb *w, uint32_t buf)
 
 /* Heads of lists are entries behind the pages. */
 enum wb_head {
-    WB_H_LRU,    /* possible victims, most recently used first */
-    WB_H_URGENT, /* due for write-back or eviction, somebody waits */
-    WB_H_DUE,    /* due for write-back or eviction */
-    WB_H_FETCH,  /* wait for a buffer to be read into */
-    WB_H_FRAME,  /* read, wait for a frame */
-    WB_H_REGION, /* first of the regions' lists of dirty pages */
+    WB_H_LRU,     /* possible victims, most recently used first */
+    WB_H_URGENT,  /* due for write-back or eviction, somebody waits */
+    WB_H_DUE,     /* due for write-back or eviction */
+    WB_H_FETCH,   /* wait for a buffer to be read into */
+    WB_H_FRAME,   /* read, wait for a frame */
+    WB_H_REFUSED, /* read and installed, not opened: the mapping limit */
+    WB_H_REGION,  /* first of the regions' lists of dirty pages */
     WB_H_NODE = WB_H_REGION + WB_REGIONS_MAX,
 };
 enum wb_node_head {
@@ -341,14 +346,16 @@ void wb_serve(struct wb *w, struct fl_env *e, uint32_t idx);
 void wb_serve_all(struct wb *w, struct fl_env *e);
 /** Fails every thread that waits for a page for which @lost_only is false or whose node is lost. */
 void wb_fail_waiting(struct wb *w, struct fl_env *e, uint16_t region, bool lost_only, int status);
+void wb_pump_refused(struct wb *w, struct fl_env *e);
 void wb_pump_fetch(struct wb *w, struct fl_env *e, uint32_t *budget);
 void wb_pump_frames(struct wb *w, struct fl_env *e, uint32_t *budget);
 
 /* --- wb_evict.c ------------------------------------------------------------------------------ */
 
 void wb_touch(struct wb *w, uint32_t idx);
-/** Chooses a victim and starts its eviction; false when no page may leave. */
-bool wb_evict_one(struct wb *w, struct fl_env *e, bool urgent);
+/** Chooses a victim and starts its eviction; false when no page may leave. @pressure: somebody
+ * outside wants memory back, no miss waits; pinned pages may go, too. */
+bool wb_evict_one(struct wb *w, struct fl_env *e, bool pressure);
 void wb_evict(struct wb *w, struct fl_env *e, uint32_t idx, bool urgent);
 void wb_revive(struct wb *w, uint32_t idx);
 /** Drops a clean page that is gated to NONE. */
@@ -386,8 +393,10 @@ void wb_log_fail(struct wb *w, struct fl_env *e, uint32_t node, bool queued, int
 
 /** Index of the node, or -1. */
 int wb_node_find(struct wb *w, uint16_t id);
-void wb_node_error(struct wb *w, struct fl_env *e, uint32_t node, int status);
+/** An operation failed. Whatever the error, it may still land: fence before sending again. */
+void wb_node_error(struct wb *w, struct fl_env *e, uint32_t node);
 void wb_node_progress(struct wb *w, uint32_t node);
+void wb_on_fence_again(struct wb *w, struct fl_env *e, uint32_t node);
 void wb_on_fence(struct wb *w, struct fl_env *e, uint64_t tag, int status);
 void wb_on_peer_up(struct wb *w, struct fl_env *e, const struct fl_event *ev);
 void wb_on_peer_down(struct wb *w, struct fl_env *e, const struct fl_event *ev);

@@ -207,7 +207,6 @@ static void close_step(struct wb *w, struct fl_env *e, uint16_t region, uint32_t
         }
         rg->flags |= WB_RF_RELEASING;
         if (rg->error == FL_ETIMEDOUT) { /* the time is up: no more waiting for answers */
-            rg->chunk_lost = 0;
             release_leases(w, e, region);
         } else {
             rg->pending = rg->unsent = (uint16_t)(all_chunks(w, region) & ~rg->chunk_lost);

@@ -147,7 +147,7 @@ void wb_buf_quarantine(struct wb *w, uint32_t node, uint32_t buf)
 {
     struct wb_node *n = wb_nd(w, node);
 
-    if (wb_planted(w, FL_PLANT_SKIP_FENCE)) {
+    if (n->state == WB_N_GONE || wb_planted(w, FL_PLANT_SKIP_FENCE)) {
         wb_buf_put(w, buf);
         return;
     }

@@ -230,6 +230,7 @@ static void pump(struct wb *w, struct fl_env *e)
 
     w->more = 0;
     wb_pump_regions(w, e, &budget);
+    wb_pump_refused(w, e);
     wb_pump_frames(w, e, &budget);
     wb_pump_fetch(w, e, &budget);
     wb_pump_evict(w, e);
@@ -256,6 +257,9 @@ static void on_timer(struct wb *w, struct fl_env *e, uint64_t tag)
     case WB_T_RETRY:
         w->paused = 0;
         wb_serve_all(w, e);
+        break;
+    case WB_T_FENCE_AGAIN:
+        wb_on_fence_again(w, e, wb_tag_lo(tag));
         break;
     default: /* WB_T_GO_ON: the pump runs after every event */
         break;

@@ -11,8 +11,13 @@
 #include "emu/base/env.h"
 #include "emu/base/plants.h"
 
-enum { WB_REGIONS_MAX = 16, WB_CHUNKS_MAX = 16, WB_THREADS_MAX = 64, WB_NODES_MAX = 1024,
-       WB_PINS_PER_THREAD = 4 };
+enum {
+    WB_REGIONS_MAX = 16,
+    WB_CHUNKS_MAX = 16,
+    WB_THREADS_MAX = 64,
+    WB_NODES_MAX = 1024,
+    WB_PINS_PER_THREAD = 4
+};
 
 enum wb_path { WB_DIRECT, WB_LOG };
 enum wb_evict { WB_LRU, WB_CLOCK };
@@ -30,23 +35,23 @@ struct wb_region_cfg {
     uint32_t page_count; /* 0: this index is a region of another node */
     uint16_t chunk_count;
     struct wb_chunk_cfg chunks[WB_CHUNKS_MAX];
-    uint64_t period_ns;          /* FL_NEVER: no periodic write-back */
-    uint64_t op_deadline_ns;     /* per one-sided operation and per log batch */
+    uint64_t period_ns;      /* FL_NEVER: no periodic write-back */
+    uint64_t op_deadline_ns; /* per one-sided operation and per log batch */
     uint64_t close_deadline_ns;
-    uint32_t threshold_lines;    /* T: more dirty lines than this make the page PAGE_DIRTY; 0..64 */
-    uint8_t path;                /* enum wb_path */
-    uint64_t lease_epoch;        /* of this opener; higher than any before */
+    uint32_t threshold_lines; /* T: more dirty lines than this make the page PAGE_DIRTY; 0..64 */
+    uint8_t path;             /* enum wb_path */
+    uint64_t lease_epoch;     /* of this opener; higher than any before */
 };
 
 struct wb_cfg {
     uint16_t region_count;
     uint16_t thread_count;
-    uint32_t capacity_pages;     /* device memory; at least WB_PINS_PER_THREAD x threads */
-    uint32_t dclb_lines;         /* entries of the dirty cache-line buffer */
-    uint32_t buf_count;          /* page buffers 0 .. buf_count-1: reads and snapshots, >= 4 */
-    uint32_t log_batch_pages;    /* 1 .. FL_MSG_ENTRIES_MAX */
-    uint16_t retry_max;          /* fences in a row before a node counts as lost */
-    uint8_t evict;               /* enum wb_evict */
+    uint32_t capacity_pages;  /* device memory; at least WB_PINS_PER_THREAD x threads */
+    uint32_t dclb_lines;      /* entries of the dirty cache-line buffer */
+    uint32_t buf_count;       /* page buffers 0 .. buf_count-1: reads and snapshots, >= 4 */
+    uint32_t log_batch_pages; /* 1 .. FL_MSG_ENTRIES_MAX */
+    uint16_t retry_max;       /* fences in a row before a node counts as lost */
+    uint8_t evict;            /* enum wb_evict */
     struct fl_plants plants;
     struct wb_region_cfg regions[WB_REGIONS_MAX];
 };
@@ -54,7 +59,7 @@ struct wb_cfg {
 /** The device's own figures; oracles never rely on them, only compare. */
 struct wb_stats {
     uint64_t pages_fetched, refetched, misses, evictions, evictions_dirty;
-    uint64_t lines_dirtied;      /* lines found dirty by diff or events, per flush */
+    uint64_t lines_dirtied; /* lines found dirty by diff or events, per flush */
     uint64_t pages_flushed, pages_flushed_whole, lines_sent, bytes_sent;
     uint64_t acks, flush_errors, fences, fence_failures, coarsened, dclb_overflows;
     uint64_t periods, log_batches, backpressure_waits, map_refusals;

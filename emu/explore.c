@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Depth-first search over everything that can happen, and seeded walks through larger worlds. */
+#include "emu/explore.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "emu/base/assert.h"
+#include "emu/base/rng.h"
+#include "emu/explore_env.h"
+
+/* Small worlds that are explored to the end. Budgets are part of the claim and are printed. */
+static const struct xw_cfg configs[] = {
+    {.name = "1 page, 1 thread, open and its failures",
+     .pages = 1,
+     .threads = 1,
+     .nodes = 1,
+     .bufs = 4,
+     .capacity = 4,
+     .dclb_lines = 8,
+     .threshold = 64,
+     .log_batch = 4,
+     .retry_max = 1,
+     .budget = {.errors = 1, .refusals = 1, .deadlines = 1, .crashes = 1, .closes = 1}},
+};
+
+enum { CONFIGS = sizeof configs / sizeof configs[0], DEPTH_MAX = 4000 };
+
+/* --- set of visited states: hashes in an open table ------------------------------------------- */
+
+struct seen {
+    uint64_t *at, count, mask;
+};
+
+static bool seen_new(struct seen *v, uint64_t states_max)
+{
+    uint64_t n = 1024;
+
+    while (n < 2 * states_max) {
+        n *= 2;
+    }
+    *v = (struct seen){.at = calloc(n, sizeof(uint64_t)), .mask = n - 1};
+    return v->at != NULL;
+}
+
+/* True when the hash is new. */
+static bool seen_add(struct seen *v, uint64_t h)
+{
+    uint64_t i;
+
+    h += h == 0;
+    for (i = h & v->mask; v->at[i] != 0; i = (i + 1) & v->mask) {
+        if (v->at[i] == h) {
+            return false;
+        }
+    }
+    v->at[i] = h;
+    v->count++;
+    return true;
+}
+
+/* --- search ----------------------------------------------------------------------------------- */
+
+struct frame {
+    struct xw_state *state;
+    struct xw_action actions[XW_ACTIONS];
+    uint32_t count, next;
+};
+
+struct search {
+    struct xw x;
+    struct seen seen;
+    struct frame *stack; /* DEPTH_MAX */
+    uint32_t depth, depth_max;
+    uint64_t transitions;
+    struct xw_state *scratch;
+    bool cut;
+};
+
+static struct xw_state *state_new(const struct xw *x)
+{
+    struct xw_state *s = aligned_alloc(64, x->size);
+
+    if (s != NULL) {
+        memset(s, 0, x->size);
+    }
+    return s;
+}
+
+static void search_free(struct search *q)
+{
+    for (uint32_t i = 0; q->stack != NULL && i < DEPTH_MAX; i++) {
+        free(q->stack[i].state);
+    }
+    free(q->stack);
+    free(q->scratch);
+    free(q->seen.at);
+}
+
+/* Puts the state of the new top frame to work: counts its actions, checks an end. */
+static void enter(struct search *q)
+{
+    struct frame *f = &q->stack[q->depth];
+
+    f->next = 0;
+    f->count = xw_actions(&q->x, f->state, f->actions);
+    if (f->count == 0) {
+        xw_check_end(&q->x, f->state);
+    }
+    q->depth_max = q->depth > q->depth_max ? q->depth : q->depth_max;
+}
+
+static int search_new(struct search *q, const struct xw_cfg *cfg)
+{
+    struct fl_errmsg err;
+
+    memset(q, 0, sizeof *q);
+    FL_ASSERT(xw_init(&q->x, cfg, &err) == FL_OK);
+    q->stack = calloc(DEPTH_MAX, sizeof q->stack[0]);
+    q->scratch = state_new(&q->x);
+    if (!seen_new(&q->seen, cfg->states_max) || q->stack == NULL || q->scratch == NULL) {
+        return FL_ENOMEM;
+    }
+    return FL_OK;
+}
+
+/* The next transition; false when the search is over. */
+static int advance(struct search *q, bool *ret_more)
+{
+    struct frame *f = &q->stack[q->depth], *g = f + 1;
+
+    *ret_more = true;
+    if (f->next == f->count) {
+        *ret_more = q->depth > 0;
+        q->depth -= q->depth > 0;
+        return FL_OK;
+    }
+    if (q->depth + 1 == DEPTH_MAX || q->seen.count >= q->x.cfg.states_max) {
+        q->cut = true;
+        f->next = f->count;
+        return FL_OK;
+    }
+    if (g->state == NULL && (g->state = state_new(&q->x)) == NULL) {
+        return FL_ENOMEM;
+    }
+    memcpy(g->state, f->state, q->x.size);
+    xw_apply(&q->x, g->state, f->actions[f->next++]);
+    q->transitions++;
+    if (q->x.violated || seen_add(&q->seen, xw_hash(&q->x, g->state, q->scratch))) {
+        q->depth++;
+        enter(q);
+    }
+    return FL_OK;
+}
+
+static void print_path(struct search *q, FILE *out)
+{
+    char text[256];
+
+    for (uint32_t i = 0; i < q->depth; i++) {
+        struct frame *f = &q->stack[i];
+
+        xw_describe(&q->x, f->state, f->actions[f->next - 1], text, sizeof text);
+        fprintf(out, "    %3u  %s\n", i + 1, text);
+    }
+}
+
+static void print_budget(const struct xw_cfg *c, FILE *out)
+{
+    const struct xw_budget *b = &c->budget;
+
+    fprintf(out,
+            "%s: %s path, T=%u, dclb %u, %s tracker\n"
+            "  at most %u stores, %u loads, %u errors, %u duplicates, %u refusals, %u pressure, "
+            "%u samples, %u deadlines, %u crashes, %u close\n",
+            c->name, c->path == WB_LOG ? "log" : "direct", c->threshold, c->dclb_lines,
+            c->exact ? "exact" : "sampling", b->stores, b->loads, b->errors, b->dups, b->refusals,
+            b->pressure, b->samples, b->deadlines, b->crashes, b->closes);
+}
+
+static void collect(struct explore_result *r, const struct xw *x)
+{
+    for (int i = 0; i < WB_ROW_COUNT; i++) {
+        r->rows[i] += x->rows[i];
+    }
+    if (x->violated && !r->violated) {
+        r->violated = true;
+        memcpy(r->check, x->check, sizeof r->check);
+        memcpy(r->what, x->what, sizeof r->what);
+    }
+}
+
+static int explore_one(const struct xw_cfg *cfg, FILE *out, struct explore_result *r)
+{
+    struct search q;
+    bool more = true;
+    int rc = search_new(&q, cfg);
+
+    if (rc == FL_OK && (q.stack[0].state = state_new(&q.x)) == NULL) {
+        rc = FL_ENOMEM;
+    }
+    if (rc == FL_OK) {
+        xw_start(&q.x, q.stack[0].state);
+        seen_add(&q.seen, xw_hash(&q.x, q.stack[0].state, q.scratch));
+        enter(&q);
+    }
+    while (rc == FL_OK && more && !q.x.violated) {
+        rc = advance(&q, &more);
+    }
+    collect(r, &q.x);
+    r->configs++;
+    r->complete += rc == FL_OK && !q.cut && !q.x.violated;
+    r->states += q.seen.count;
+    r->transitions += q.transitions;
+    if (out != NULL) {
+        print_budget(cfg, out);
+        fprintf(out, "  %llu states, %llu transitions, depth %u, %s\n",
+                (unsigned long long)q.seen.count, (unsigned long long)q.transitions, q.depth_max,
+                q.x.violated ? "violated"
+                : q.cut      ? "cut"
+                             : "complete");
+        if (q.x.violated) {
+            fprintf(out, "  %s: %s\n", q.x.check, q.x.what);
+            print_path(&q, out);
+        }
+    }
+    search_free(&q);
+    return rc;
+}
+
+static void print_rows(const struct explore_result *r, FILE *out)
+{
+    for (int i = 0; i < WB_ROW_COUNT; i++) {
+        const struct wb_row_info *w = wb_row_info((enum wb_row)i);
+
+        fprintf(out, "  %-7s %-10s %-50s %-10s %llu\n", w->id,
+                w->region ? wb_region_state_name((enum wb_region_state)w->from)
+                          : wb_page_state_name((enum wb_page_state)w->from),
+                w->event,
+                w->region ? wb_region_state_name((enum wb_region_state)w->to)
+                          : wb_page_state_name((enum wb_page_state)w->to),
+                (unsigned long long)r->rows[i]);
+    }
+}
+
+int emu_explore(const char *mechanism, const struct fl_plants *plants, FILE *out,
+                struct explore_result *ret)
+{
+    int rc = FL_OK;
+
+    memset(ret, 0, sizeof *ret);
+    if (strcmp(mechanism, "writeback") != 0) {
+        return FL_EINVAL;
+    }
+    for (int i = 0; rc == FL_OK && i < CONFIGS && !ret->violated; i++) {
+        struct xw_cfg c = configs[i];
+
+        c.plants = *plants;
+        c.states_max = c.states_max == 0 ? 2000000 : c.states_max;
+        rc = explore_one(&c, out, ret);
+    }
+    for (int i = 0; i < WB_ROW_COUNT; i++) {
+        ret->rows_missing += ret->rows[i] == 0;
+    }
+    if (out != NULL) {
+        print_rows(ret, out);
+        fprintf(out,
+                "%llu states, %llu transitions, %u of %u configurations complete, "
+                "%u rows never taken, %s\n",
+                (unsigned long long)ret->states, (unsigned long long)ret->transitions,
+                ret->complete, ret->configs, ret->rows_missing,
+                ret->violated ? "violated" : "held");
+    }
+    return rc;
+}
+
+/* --- walks ------------------------------------------------------------------------------------ */
+
+static bool is_fault(uint8_t kind)
+{
+    return kind == XW_A_GATE_REFUSE || kind == XW_A_ERROR || kind == XW_A_NO_CREDIT ||
+           kind == XW_A_MSG_TWICE || kind == XW_A_MSG_LOST || kind == XW_A_CRASH ||
+           kind == XW_A_CLOSE || kind == XW_A_PRESSURE || kind == XW_A_GHOST ||
+           kind == XW_A_SAMPLE || kind == XW_A_TIMER;
+}
+
+static struct xw_cfg walk_cfg(struct fl_rng *r, const struct fl_plants *plants)
+{
+    static const uint16_t thresholds[] = {0, 1, 63, 64};
+    struct xw_cfg c = {.name = "walk",
+                       .pages = (uint16_t)(1 + fl_rng_below(r, XW_PAGES)),
+                       .threads = (uint16_t)(1 + fl_rng_below(r, 2)),
+                       .bufs = (uint16_t)(4 + fl_rng_below(r, XW_BUFS - 3)),
+                       .dclb_lines = (uint16_t)(1 + fl_rng_below(r, 8)),
+                       .threshold = thresholds[fl_rng_below(r, 4)],
+                       .log_batch = (uint16_t)(1 + fl_rng_below(r, XW_ENTRIES)),
+                       .retry_max = (uint16_t)(1 + fl_rng_below(r, 3)),
+                       .path = (uint8_t)fl_rng_below(r, 2),
+                       .evict = (uint8_t)fl_rng_below(r, 2),
+                       .exact = (uint8_t)fl_rng_below(r, 2),
+                       .plants = *plants};
+
+    c.nodes = (uint16_t)(c.pages > 1 ? 1 + fl_rng_below(r, XW_NODES) : 1);
+    c.capacity = (uint16_t)(4 * c.threads + fl_rng_below(r, 3));
+    c.budget = (struct xw_budget){.stores = 400,
+                                  .loads = 200,
+                                  .errors = (uint16_t)fl_rng_below(r, 12),
+                                  .dups = (uint16_t)fl_rng_below(r, 8),
+                                  .refusals = (uint16_t)fl_rng_below(r, 8),
+                                  .pressure = (uint16_t)fl_rng_below(r, 8),
+                                  .samples = 60,
+                                  .deadlines = (uint16_t)fl_rng_chance(r, 1, 8),
+                                  .crashes = (uint16_t)fl_rng_chance(r, 1, 6),
+                                  .closes = (uint16_t)fl_rng_chance(r, 1, 2)};
+    return c;
+}
+
+/* No more faults and no more work; close, and let everything end. */
+static void heal(struct xw *x, struct xw_state *s)
+{
+    uint16_t closes = (uint16_t)!s->closing;
+
+    (void)x;
+    s->left = (struct xw_budget){.closes = closes};
+    s->over = 1;
+}
+
+static struct xw_action choose(struct fl_rng *r, const struct xw_action *a, uint32_t n, bool over)
+{
+    struct xw_action c = a[0];
+
+    for (int i = 0; i < 8; i++) {
+        c = a[fl_rng_below(r, n)];
+        if (!is_fault(c.kind) || fl_rng_chance(r, 1, over ? 4 : 24)) {
+            break;
+        }
+    }
+    return c;
+}
+
+int emu_explore_walk(uint64_t seed, uint32_t steps, const struct fl_plants *plants, FILE *out,
+                     struct explore_result *ret)
+{
+    struct xw_action actions[XW_ACTIONS];
+    struct xw_state *s;
+    struct fl_errmsg err;
+    struct fl_rng r;
+    struct xw_cfg cfg;
+    struct xw x;
+    char text[256];
+    uint32_t n = 1;
+
+    memset(ret, 0, sizeof *ret);
+    fl_rng_init(&r, seed, 0, FL_RNG_SCHED, 0);
+    cfg = walk_cfg(&r, plants);
+    FL_ASSERT(xw_init(&x, &cfg, &err) == FL_OK);
+    s = state_new(&x);
+    if (s == NULL) {
+        return FL_ENOMEM;
+    }
+    xw_start(&x, s);
+    for (uint32_t i = 0; n > 0 && !x.violated; i++) {
+        struct xw_action a;
+
+        if (i == steps) {
+            heal(&x, s);
+        }
+        if (i == steps + 100000) {
+            xw_fail(&x, "W-end", "no end within 100000 steps after everything healed");
+        }
+        n = xw_actions(&x, s, actions);
+        if (n == 0 && i < steps) {
+            heal(&x, s);
+            n = xw_actions(&x, s, actions);
+        }
+        if (n == 0) {
+            xw_check_end(&x, s);
+            break;
+        }
+        a = choose(&r, actions, n, i >= steps);
+        if (out != NULL) {
+            xw_describe(&x, s, a, text, sizeof text);
+            fprintf(out, "%6u  %s\n", i, text);
+            fflush(out);
+        }
+        xw_apply(&x, s, a);
+        ret->transitions++;
+    }
+    collect(ret, &x);
+    ret->configs = 1;
+    free(s);
+    return FL_OK;
+}
