@@ -232,6 +232,23 @@ static void installed_lines_are_not_dirty(void **state)
     assert_memory_equal(f->buf, f->t->ops->live(f->t, 3, 1), FL_PAGE_BYTES);
 }
 
+/* A twin goes to the next page while the note of the last one has not been heard yet. */
+static void notes_outlive_their_twins(void **state)
+{
+    (void)state;
+    struct fixture *f = begin();
+    gate(f, 0, 8, FL_PROT_READ);
+    for (uint32_t p = 0; p < 8; p++) {
+        *at(f, p, 0) = 1;
+        gate(f, p, 1, FL_PROT_READ);
+        assert_true(f->t->ops->snap(f->t, 3, p, f->buf) == 1);
+    }
+    assert_int_equal(stats(f).twins_max, 1);
+    for (uint32_t p = 0; p < 8; p++)
+        expect_note(f, COH_NOTE_DIRTY, p);
+    expect_no_note(f);
+}
+
 /* --- busy gates ------------------------------------------------------------------------------ */
 
 static void busy_gate_is_waited_for(void **state)
@@ -446,6 +463,7 @@ int main(void)
         cmocka_unit_test(held_page_is_not_opened_before_its_snap),
         cmocka_unit_test(unsnapped_twin_is_kept),
         cmocka_unit_test(installed_lines_are_not_dirty),
+        cmocka_unit_test(notes_outlive_their_twins),
         cmocka_unit_test(busy_gate_is_waited_for),
         cmocka_unit_test(dirty_comes_before_gate_free),
         cmocka_unit_test(armed_device_sleeps_through_dirty_pages),
