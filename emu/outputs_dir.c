@@ -44,12 +44,30 @@ static int make_parents(const char *path)
 
 static int cannot(const char *what, const char *path, int e, struct fl_errmsg *err)
 {
-    const char *remedy = e == ENOSPC || e == EDQUOT ? "free space there, or choose another place "
-                                                      "with --out"
-                                                    : "choose a place that can be written with "
-                                                      "--out";
+    const char *remedy = e == ENOSPC || e == EDQUOT || e == EFBIG
+                             ? "free space there, or choose another place "
+                               "with --out"
+                             : "choose a place that can be written with "
+                               "--out";
 
     return fl_fail(err, FL_EINVAL, "cannot %s %.300s: %s; %s", what, path, strerror(e), remedy);
+}
+
+static int write_fd(int fd, const char *text, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, text, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            errno = ENOSPC;
+        if (n <= 0)
+            return -1;
+        text += n;
+        len -= (size_t)n;
+    }
+    return 0;
 }
 
 /** A full disk shows now, not after the run. */
@@ -65,8 +83,8 @@ static int probe(const char *dir, struct fl_errmsg *err)
         rc = cannot("write in", dir, errno, err);
     else if (bytes == NULL)
         rc = fl_fail(err, FL_ENOMEM, "out of memory");
-    else if (write(fd, bytes, PROBE_BYTES) != PROBE_BYTES)
-        rc = cannot("write in", dir, errno != 0 ? errno : ENOSPC, err);
+    else if (write_fd(fd, bytes, PROBE_BYTES) != 0)
+        rc = cannot("write in", dir, errno, err);
     if (fd >= 0) {
         close(fd);
         (void)unlink(path);
@@ -188,21 +206,6 @@ void out_dir_abandon(struct out_dir *d)
     if (d->open)
         remove_tree(d->tmp);
     d->open = false;
-}
-
-static int write_fd(int fd, const char *text, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, text, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return -1;
-        text += n;
-        len -= (size_t)n;
-    }
-    return 0;
 }
 
 int out_file(const char *path, const char *text, size_t len, struct fl_errmsg *err)
