@@ -16,6 +16,7 @@ static const struct {
     {"run", cmd_run, "run SCENARIO.lua...     run scenarios and judge them (run --help)"},
     {"plan", cmd_plan,
      "plan SCENARIO.lua       evaluate and validate only; print the plan as JSON"},
+    {"explore", cmd_explore, "explore MECHANISM       every state of small configurations"},
     {"list", cmd_list,
      "list WHAT               scenarios, trackers, fabrics, plants, sites, settings"},
     {"explain", cmd_explain, "explain ID              what W3, M-f2, a plant or a site means"},
