@@ -7,9 +7,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <arpa/inet.h>
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -25,8 +22,9 @@
 #include "emu/base/units.h"
 #include "emu/result.h"
 #include "emu/world.h"
+#include "tests/support/procs.h"
 
-enum { NODES_SEEN_MAX = 16, WAIT_S = 20 };
+enum { WAIT_S = PROCS_WAIT_S };
 
 static char dir[256]; /* of this test: scenario and outputs */
 
@@ -115,72 +113,7 @@ static enum emu_exit judge(struct run *x)
     return e;
 }
 
-/* --- watching processes --------------------------------------------------------------------- */
-
-static bool read_proc(pid_t pid, const char *what, char *buf, size_t cap, size_t *ret_len)
-{
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, what);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, buf, cap - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    buf[n > 0 ? n : 0] = 0;
-    *ret_len = n > 0 ? (size_t)n : 0;
-    return n > 0;
-}
-
-/** Parent of a process that is not a zombie; 0 otherwise. */
-static pid_t parent_of(pid_t pid)
-{
-    char buf[512], state;
-    size_t len;
-    int ppid = 0;
-    const char *close_paren;
-    if (!read_proc(pid, "stat", buf, sizeof(buf), &len) || !(close_paren = strrchr(buf, ')')) ||
-        sscanf(close_paren + 1, " %c %d", &state, &ppid) != 2 || state == 'Z' || state == 'X')
-        return 0;
-    return ppid;
-}
-
-/** Node processes of coordinator @parent; *@ret_port: of the control connection. */
-static int nodes_of(pid_t parent, const char *name, pid_t *ret, int *ret_port)
-{
-    DIR *d = opendir("/proc");
-    int n = 0;
-    for (struct dirent *e; d && n < NODES_SEEN_MAX && (e = readdir(d));) {
-        char cmd[512];
-        size_t len;
-        pid_t pid = (pid_t)atoi(e->d_name);
-        if (pid <= 0 || parent_of(pid) != parent ||
-            !read_proc(pid, "cmdline", cmd, sizeof(cmd), &len))
-            continue;
-        for (size_t i = 0; i < len; i++)
-            cmd[i] = cmd[i] ? cmd[i] : ' ';
-        const char *join = strstr(cmd, "--join 127.0.0.1:"), *as = strstr(cmd, "--name ");
-        if (!join || !as || (name && strncmp(as + 7, name, strlen(name)) != 0))
-            continue;
-        if (ret_port)
-            *ret_port = atoi(join + strlen("--join 127.0.0.1:"));
-        ret[n++] = pid;
-    }
-    if (d)
-        closedir(d);
-    return n;
-}
-
-/** Polls until @want nodes are there (0: none left); between two looks a millisecond passes. */
-static bool wait_nodes(pid_t parent, const char *name, int want, pid_t *ret, int *ret_port)
-{
-    uint64_t end = fl_clock_ns() + WAIT_S * FL_NS_PER_S;
-    while (fl_clock_ns() < end) {
-        int n = nodes_of(parent, name, ret, ret_port);
-        if (n == want || (want && n > want))
-            return true;
-        usleep(1000);
-    }
-    return false;
-}
+/* --- beside the run ------------------------------------------------------------------------- */
 
 /** True once the log of node @name holds @text. */
 static bool wait_log(const char *name, const char *text)
@@ -407,8 +340,8 @@ static void cutting_a_link_is_refused_before_the_start(void **state)
 
 static void crash_m1(pid_t coordinator, int report)
 {
-    pid_t pid[NODES_SEEN_MAX];
-    if (wait_log("c0", "running") && wait_nodes(coordinator, "m1", 1, pid, NULL) &&
+    pid_t pid[PROCS_MAX];
+    if (wait_log("c0", "running") && procs_wait_nodes(coordinator, "m1", 1, pid, NULL) &&
         !kill(pid[0], SIGSEGV))
         say(report, "crashed");
 }
@@ -458,7 +391,7 @@ static void a_killed_coordinator_takes_its_nodes_along(void **state)
 {
     (void)state;
     struct run x;
-    pid_t nodes[NODES_SEEN_MAX];
+    pid_t nodes[PROCS_MAX];
     load(&x, WORK(100000000) CHECKS);
     pid_t coordinator = fork();
     assert_true(coordinator >= 0);
@@ -467,7 +400,7 @@ static void a_killed_coordinator_takes_its_nodes_along(void **state)
         _exit(0);
     }
     assert_true(wait_log("c0", "running"));
-    int n = nodes_of(coordinator, NULL, nodes, NULL);
+    int n = procs_nodes(coordinator, NULL, nodes, NULL);
     assert_int_equal(n, 3);
     assert_int_equal(kill(nodes[0], SIGSTOP), 0); /* even one that cannot act by itself */
     kill(coordinator, SIGKILL);
@@ -477,7 +410,7 @@ static void a_killed_coordinator_takes_its_nodes_along(void **state)
     while (left && fl_clock_ns() < end) {
         left = 0;
         for (int i = 0; i < 3; i++)
-            left += parent_of(nodes[i]) > 0;
+            left += procs_parent(nodes[i]) > 0;
         usleep(1000);
     }
     assert_int_equal(left, 0);
@@ -522,68 +455,20 @@ static void errors_of_setting_up_name_cause_and_remedy(void **state)
 
 /* --- strangers ------------------------------------------------------------------------------ */
 
-static int connect_to(int port)
-{
-    struct sockaddr_in sin = {.sin_family = AF_INET,
-                              .sin_port = htons((uint16_t)port),
-                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&sin, sizeof(sin))) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
-}
-
-/** Ports on which the process listens. */
-static int listening(pid_t pid, int *ports, int max)
-{
-    char path[64], line[512];
-    int n = 0;
-    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-    DIR *d = opendir(path);
-    unsigned long inodes[256];
-    int inode_count = 0;
-    for (struct dirent *e; d && inode_count < 256 && (e = readdir(d));) {
-        char link[128];
-        ssize_t len = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
-        link[len > 0 ? len : 0] = 0;
-        if (sscanf(link, "socket:[%lu]", &inodes[inode_count]) == 1)
-            inode_count++;
-    }
-    if (d)
-        closedir(d);
-    FILE *f = fopen("/proc/net/tcp", "r");
-    while (f && fgets(line, sizeof(line), f)) {
-        unsigned port, state;
-        unsigned long inode;
-        if (sscanf(line, " %*d: %*x:%x %*x:%*x %x %*x:%*x %*x:%*x %*x %*u %*d %lu", &port, &state,
-                   &inode) != 3 ||
-            state != 10)
-            continue;
-        for (int i = 0; i < inode_count && n < max; i++)
-            if (inodes[i] == inode)
-                ports[n++] = (int)port;
-    }
-    if (f)
-        fclose(f);
-    return n;
-}
-
 static int throw_garbage(int port)
 {
     static const char *const texts[] = {"GET / HTTP/1.0\r\n\r\n", "{\"t\":\"hello\"}\n", "\n\n\n"};
     int hit = 0;
     for (int i = 0; i < 12; i++) {
         char noise[5000];
-        int fd = connect_to(port);
+        int fd = procs_connect(port);
         if (fd < 0)
             continue;
         hit++;
         for (size_t k = 0; k < sizeof(noise); k++)
             noise[k] = (char)(k * 2654435761U >> (i + 3));
         ssize_t n = i < 3 ? write(fd, texts[i], strlen(texts[i]))
-                          : send(fd, noise, (size_t)(i * 400), MSG_NOSIGNAL);
+                          : send(fd, noise, (size_t)i * 400, MSG_NOSIGNAL);
         if (n < 0 && errno != EPIPE && errno != ECONNRESET)
             hit = -1000;
         if (i % 2)
@@ -594,15 +479,15 @@ static int throw_garbage(int port)
 
 static void pester(pid_t coordinator, int report)
 {
-    pid_t pid[NODES_SEEN_MAX];
+    pid_t pid[PROCS_MAX];
     int port, ports[8], hits = 0, nodes;
     signal(SIGPIPE, SIG_IGN);
     if (!wait_log("c0", "running"))
         return;
-    nodes = nodes_of(coordinator, NULL, pid, &port);
+    nodes = procs_nodes(coordinator, NULL, pid, &port);
     hits += throw_garbage(port);
     for (int i = 0; i < nodes; i++)
-        for (int k = listening(pid[i], ports, 8); k > 0; k--)
+        for (int k = procs_listening(pid[i], ports, 8); k > 0; k--)
             hits += throw_garbage(ports[k - 1]);
     /* The coordinator and at least the two memory nodes were reached. */
     say(report, hits >= 3 * 10 ? "thrown" : "missed");
@@ -652,10 +537,10 @@ static int start_node(const char *join, const char *name, const char *key, const
 static void impostors(pid_t coordinator, int report)
 {
     static const char key[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-    pid_t pid[NODES_SEEN_MAX];
+    pid_t pid[PROCS_MAX];
     int port;
     char join[64], said[2048];
-    if (!wait_log("c0", "running") || nodes_of(coordinator, NULL, pid, &port) != 3)
+    if (!wait_log("c0", "running") || procs_nodes(coordinator, NULL, pid, &port) != 3)
         return;
     snprintf(join, sizeof(join), "127.0.0.1:%d", port);
     if (start_node(join, "m0", key, "1", said, sizeof(said)) == 1 && strstr(said, "FL_EAUTH") &&
@@ -727,10 +612,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    char cmd[300];
     (void)state;
-    snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
-    return system(cmd);
+    return procs_remove_dir(dir);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
