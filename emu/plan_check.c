@@ -284,7 +284,7 @@ static int check_actor(const struct plan *p, const struct plan_workload *w, cons
                    human(span, a), r->name, human(r->size_bytes, b));
     for (int i = 0; i < p->workload_count; i++) /* they divide the region evenly */
         sharing += p->workloads[i].region == w->region;
-    if (span > r->size_bytes / sharing)
+    if (sharing > 1 && span > r->size_bytes / sharing)
         span = r->size_bytes / sharing;
     if (span / w->threads < w->len_bytes || span / w->threads < FL_LINE_BYTES)
         return bad(p, w->line, err,

@@ -83,7 +83,7 @@ static void memory_node_dies(void **state)
         result_free(&r);
         free(p);
     }
-    assert_true(fired > SEEDS / 2 && close_failed > 10 && access_failed > SEEDS / 4);
+    assert_true(fired > SEEDS / 2.0 && close_failed > 10 && access_failed > SEEDS / 4);
 }
 
 /* A stopped peer shows nothing: shorter than the heartbeat bound it only delays. */
@@ -127,7 +127,7 @@ static void link_is_cut_and_heals(void **state)
         result_free(&r);
         free(p);
     }
-    assert_true(fired > SEEDS / 2 && fences > 20 && timeouts > 20);
+    assert_true(fired > SEEDS / 2.0 && fences > 20 && timeouts > 20);
 }
 
 /* A cut that never heals is a death after the heartbeat bound: typed errors, a bounded end. */
