@@ -583,6 +583,9 @@ static void do_timer(struct xw *x, struct xw_state *s, unsigned i)
     memmove(&s->timers[i], &s->timers[i + 1], (size_t)(s->timer_count - i - 1u) * sizeof tag);
     s->timers[--s->timer_count] = 0;
     xw_step_wb(x, s, &(struct fl_event){.kind = FL_EV_TIMER, .tag = tag});
+    if (wb_tag_kind(tag) == WB_T_PERIOD && wb_waits_for_period(xw_wb(x, s), 0)) {
+        xw_fail(x, "W6", "a period has ended, and dirty pages wait for the next one");
+    }
 }
 
 static void do_world(struct xw *x, struct xw_state *s, struct xw_action a)

@@ -43,7 +43,9 @@ struct xw_cfg {
     uint16_t pages, threads, nodes, bufs, capacity;
     uint16_t dclb_lines, threshold, log_batch, retry_max;
     uint8_t path, evict;
-    uint8_t exact; /* stores tell their lines, as exact trackers do */
+    uint8_t exact;     /* stores tell their lines, as exact trackers do */
+    uint8_t large;     /* left out of quick explorations */
+    uint8_t skip_open; /* begin with an open region */
     struct xw_budget budget;
     uint64_t states_max;
     struct fl_plants plants;

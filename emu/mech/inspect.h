@@ -19,6 +19,9 @@ bool wb_page_lost(const struct wb *w, uint16_t region, uint32_t page);
 /** Page buffers that nothing uses. */
 uint32_t wb_free_bufs(const struct wb *w);
 
+/** Pages that wait for the next periodic write-back. */
+bool wb_waits_for_period(struct wb *w, uint16_t region);
+
 /** Clears statistics, rows and sequence numbers and puts the free buffers in order. The block is
  * for hashing then, not for stepping. */
 void wb_canon(struct wb *w);

@@ -23,6 +23,11 @@ uint32_t wb_free_bufs(const struct wb *w)
     return w->free_bufs;
 }
 
+bool wb_waits_for_period(struct wb *w, uint16_t region)
+{
+    return !wb_q_empty(w, wb_head_dirty(w, region));
+}
+
 void wb_canon(struct wb *w)
 {
     uint32_t b = w->buf_head;

@@ -110,6 +110,7 @@ static void post_direct(struct wb *w, struct fl_env *e, uint32_t idx)
         op.tag = wb_tag(WB_T_FORGET, 0, 0);
         op.slot.page = (op.slot.page + 1) % pages;
         op.mask = 1;
+        op.whole = 0;
         fl_rma_write(e, &op);
     }
     if (wb_planted(w, FL_PLANT_LOCAL_ACK) ||
