@@ -546,8 +546,8 @@ static void print_rows(const struct explore_result *r, FILE *out)
     }
 }
 
-int emu_explore(const char *mechanism, const struct fl_plants *plants, bool quick, FILE *out,
-                struct explore_result *ret)
+static int explore_all(const char *mechanism, const struct fl_plants *plants, bool quick, FILE *out,
+                       struct explore_result *ret)
 {
     int rc = FL_OK;
 
@@ -578,6 +578,18 @@ int emu_explore(const char *mechanism, const struct fl_plants *plants, bool quic
                 ret->violated ? "violated" : "held");
     }
     return rc;
+}
+
+int emu_explore(const char *mechanism, const struct fl_plants *plants, FILE *out,
+                struct explore_result *ret)
+{
+    return explore_all(mechanism, plants, false, out, ret);
+}
+
+int emu_explore_quick(const char *mechanism, const struct fl_plants *plants, FILE *out,
+                      struct explore_result *ret)
+{
+    return explore_all(mechanism, plants, true, out, ret);
 }
 
 /* --- walks ------------------------------------------------------------------------------------ */

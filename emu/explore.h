@@ -25,10 +25,14 @@ struct explore_result {
     char what[256]; /* first violation, then its path on @out */
 };
 
-/** Explores all configurations of a mechanism ("writeback"), or with @quick the small ones (which
- * still take every row of the table), and stops at the first violation. Prints what it does on @out unless NULL. FL_EINVAL: no such mechanism; FL_ENOMEM. */
-int emu_explore(const char *mechanism, const struct fl_plants *plants, bool quick, FILE *out,
+/** Explores all configurations of a mechanism ("writeback"), and stops at the first violation.
+ * Prints what it does on @out unless NULL. FL_EINVAL: no such mechanism; FL_ENOMEM. */
+int emu_explore(const char *mechanism, const struct fl_plants *plants, FILE *out,
                 struct explore_result *ret);
+
+/** Only the small configurations, which still take every row of the state table. For tests. */
+int emu_explore_quick(const char *mechanism, const struct fl_plants *plants, FILE *out,
+                      struct explore_result *ret);
 
 /** One seeded walk of at most @steps through a larger configuration of the same world, then heal,
  * close and compare. For property tests. As emu_explore otherwise. */

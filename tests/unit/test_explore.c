@@ -17,7 +17,7 @@ static void every_state_holds_and_every_row_is_taken(void **state)
     struct explore_result r;
 
     (void)state;
-    assert_int_equal(emu_explore("writeback", &none, true, stdout, &r), FL_OK);
+    assert_int_equal(emu_explore_quick("writeback", &none, stdout, &r), FL_OK);
     assert_false(r.violated);
     assert_int_equal(r.complete, r.configs);
     assert_int_equal(r.rows_missing, 0);
@@ -30,7 +30,7 @@ static void unknown_mechanism_is_refused(void **state)
     struct explore_result r;
 
     (void)state;
-    assert_int_equal(emu_explore("teleport", &none, true, NULL, &r), FL_EINVAL);
+    assert_int_equal(emu_explore("teleport", &none, NULL, &r), FL_EINVAL);
 }
 
 static void the_same_search_twice_is_the_same(void **state)
@@ -40,8 +40,8 @@ static void the_same_search_twice_is_the_same(void **state)
 
     (void)state;
     fl_plant_add(&p, "W-drop-busy-gate");
-    assert_int_equal(emu_explore("writeback", &p, true, NULL, &a), FL_OK);
-    assert_int_equal(emu_explore("writeback", &p, true, NULL, &b), FL_OK);
+    assert_int_equal(emu_explore_quick("writeback", &p, NULL, &a), FL_OK);
+    assert_int_equal(emu_explore_quick("writeback", &p, NULL, &b), FL_OK);
     assert_true(a.violated);
     assert_int_equal(a.states, b.states);
     assert_string_equal(a.what, b.what);
@@ -120,7 +120,7 @@ static void search_finds_old_sequence_numbers(void **state)
 
     (void)state;
     fl_plant_add(&p, "W-stale-seq");
-    assert_int_equal(emu_explore("writeback", &p, true, NULL, &r), FL_OK);
+    assert_int_equal(emu_explore_quick("writeback", &p, NULL, &r), FL_OK);
     assert_true(r.violated);
     assert_string_equal(r.check, "W7");
 }
