@@ -64,6 +64,7 @@ static void failed(struct ws_thread *t)
 {
     struct ws *w = t->n->w;
     uint32_t done = coh_actor_progress(t->n->trk, t->ticket);
+    unsigned long long at = t->op.off + done;
     uint16_t r = region_of(t);
     t->status = coh_actor_status(t->n->trk, t->ticket);
     t->n->access_errors++;
@@ -73,9 +74,8 @@ static void failed(struct ws_thread *t)
     if (t->op.store && t->shadow)
         memcpy(t->shadow + t->op.off + done, t->old + done, t->op.len_bytes - done);
     ws_trouble(w, "workload %s: %s at offset 0x%llx of region %s failed: %s",
-               w->p->workloads[t->workload].name, t->op.store ? "store" : "load",
-               (unsigned long long)(t->op.off + done), w->p->regions[r].name,
-               fl_strerror(t->status));
+               w->p->workloads[t->workload].name, t->op.store ? "store" : "load", at,
+               w->p->regions[r].name, fl_strerror(t->status));
 }
 
 static void thread_over(struct ws_thread *t)

@@ -110,7 +110,8 @@ static void memory_node_pauses_and_goes_on(void **state)
 static void link_is_cut_and_heals(void **state)
 {
     (void)state;
-    double fired = 0, fences = 0, timeouts = 0;
+    size_t fired = 0;
+    double fences = 0, timeouts = 0;
     for (uint64_t seed = 1; seed <= seeds(); seed++) {
         struct plan *p = plan_of(seed);
         struct plan_step *s = step_at_site(p, PLAN_CUT, seed / 2 % 2 ? "c0" : "m0");
@@ -119,7 +120,7 @@ static void link_is_cut_and_heals(void **state)
         p->nodes[0].retry_max = 20;
         p->regions[0].op_deadline_ns = (2 + seed % 5) * FL_NS_PER_MS;
         struct result *r = run(p);
-        fired += (double)r->faults[0].fired;
+        fired += r->faults[0].fired;
         fences += sim_metric(r, "fences");
         timeouts += sim_metric(r, "op_timeouts");
         assert_string_equal(sim_text(r, "close.heap"), "FL_OK");
