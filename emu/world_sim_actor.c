@@ -88,8 +88,10 @@ static void thread_over(struct ws_thread *t)
 static uint64_t think(struct ws_thread *t)
 {
     uint64_t ns = t->n->w->p->workloads[t->workload].think_ns;
-    return WS_STEP_NS / 2 + fl_rng_below(&t->sched, WS_STEP_NS) +
-           (ns ? ns / 2 + fl_rng_below(&t->sched, ns) : 0);
+    uint64_t after = WS_STEP_NS / 2 + fl_rng_below(&t->sched, WS_STEP_NS);
+    if (ns)
+        after += ns / 2 + fl_rng_below(&t->sched, ns);
+    return after;
 }
 
 /* --- waiting -------------------------------------------------------------------------------- */

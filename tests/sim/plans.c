@@ -108,8 +108,8 @@ static void random_region(struct plan *p, struct fl_rng *g, uint16_t i, uint16_t
     r->threshold_lines = thresholds[fl_rng_below(g, 6)];
     r->path = fl_rng_chance(g, 1, 2) ? WB_LOG : WB_DIRECT;
     snprintf(name, sizeof name, "w%u", i);
-    struct plan_workload *w = add_workload(p, name, i, (enum plan_work_kind)fl_rng_below(g, 5),
-                                           threads, pick(g, 50, 500));
+    uint64_t ops = pick(g, 50, 500), kind = fl_rng_below(g, 5); /* arguments have no order */
+    struct plan_workload *w = add_workload(p, name, i, (enum plan_work_kind)kind, threads, ops);
     w->len_bytes = lens[fl_rng_below(g, 8)];
     w->write_percent = (uint32_t)pick(g, 10, 100);
     w->think_ns = pick(g, 0, 3) * 500;
