@@ -34,12 +34,12 @@ struct plan_node {
     uint64_t memory_bytes;        /* memory node: size of its pool */
     uint64_t device_memory_bytes; /* compute node: FMem */
     uint32_t dclb_lines;
-    uint32_t buf_pages;           /* page buffers of the device (reads and snapshots in flight) */
+    uint32_t buf_pages; /* page buffers of the device (reads and snapshots in flight) */
     uint32_t log_batch_pages;
-    uint32_t merge_bytes;         /* neighbouring writes are merged up to this; 0: never */
+    uint32_t merge_bytes; /* neighbouring writes are merged up to this; 0: never */
     uint16_t retry_max;
-    uint8_t evict;                /* enum wb_evict */
-    int line;                     /* in the scenario file, for messages */
+    uint8_t evict; /* enum wb_evict */
+    int line;      /* in the scenario file, for messages */
 };
 
 struct plan_link {
@@ -65,8 +65,15 @@ struct plan_region {
     int line;
 };
 
-enum plan_work_kind { PLAN_SEQUENTIAL, PLAN_RANDOM, PLAN_ZIPF, PLAN_STAMP, PLAN_HAMMER,
-                      PLAN_SQLITE, PLAN_LUA };
+enum plan_work_kind {
+    PLAN_SEQUENTIAL,
+    PLAN_RANDOM,
+    PLAN_ZIPF,
+    PLAN_STAMP,
+    PLAN_HAMMER,
+    PLAN_SQLITE,
+    PLAN_LUA
+};
 
 struct plan_workload {
     char name[PLAN_NAME_MAX];
@@ -89,13 +96,13 @@ enum plan_action { PLAN_KILL, PLAN_PAUSE, PLAN_RESUME, PLAN_CUT, PLAN_HEAL };
 
 struct plan_step {
     enum plan_when when;
-    uint16_t node;       /* AT_SITE: whose site */
-    uint16_t site;       /* enum fl_site */
-    uint64_t nth;        /* AT_SITE: the n-th passing, from 1 */
-    uint64_t at_ns;      /* AT_TIME: after the workloads start */
+    uint16_t node;  /* AT_SITE: whose site */
+    uint16_t site;  /* enum fl_site */
+    uint64_t nth;   /* AT_SITE: the n-th passing, from 1 */
+    uint64_t at_ns; /* AT_TIME: after the workloads start */
     enum plan_action action;
     uint16_t target, target2; /* node; cut, heal: from, to */
-    uint64_t for_ns;     /* undone after this; FL_NEVER: not */
+    uint64_t for_ns;          /* undone after this; FL_NEVER: not */
     int line;
 };
 

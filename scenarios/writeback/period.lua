@@ -11,11 +11,11 @@ link ("c0", "m0") { delay = "5us", rate = "10G" }
 
 region "heap" { on = "c0", size = "1M", backed_by = { "m0" }, period = "5ms", sample = "1ms" }
 workload "hot" {
-    region = "heap", kind = "zipf", theta = 0.9, ops = 40000, len = 48, write_percent = 60,
+    region = "heap", kind = "zipf", theta = 0.9, ops = 60000, len = 48, write_percent = 60,
     think = "1us"
 }
 
-for _, ms in ipairs { 2, 5, 20 } do
+for _, ms in ipairs { 5, 20, 60 } do
     variant ("P" .. ms .. "ms") { ["region.heap.period"] = ms .. "ms" }
 end
 
