@@ -32,23 +32,27 @@ int cmd_explore(int argc, char **argv)
     struct explore_result r;
     struct fl_plants plants = {{0, 0}};
     const char *mechanism = NULL;
+    bool quick = false;
 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--plant") == 0 && i + 1 < argc) {
             if (fl_plant_add(&plants, argv[++i]) != FL_OK)
                 return cmd_usage("--plant %s: there is no such planted bug; `farline list plants`",
                                  argv[i]);
+        } else if (strcmp(argv[i], "--quick") == 0) {
+            quick = true;
         } else if (argv[i][0] == '-' || mechanism != NULL) {
-            return cmd_usage("usage: farline explore MECHANISM [--plant ID]");
+            return cmd_usage("usage: farline explore MECHANISM [--quick] [--plant ID]");
         } else {
             mechanism = argv[i];
         }
     }
     if (mechanism == NULL)
-        return cmd_usage("usage: farline explore MECHANISM [--plant ID]; this version explores "
-                         "writeback");
+        return cmd_usage(
+            "usage: farline explore MECHANISM [--quick] [--plant ID]; this version explores "
+            "writeback");
     memset(&r, 0, sizeof(r));
-    int rc = emu_explore(mechanism, &plants, stdout, &r);
+    int rc = emu_explore(mechanism, &plants, quick, stdout, &r);
     if (rc == FL_EINVAL)
         return cmd_usage("explore %s: there is no such mechanism; this version explores writeback",
                          mechanism);
