@@ -18,9 +18,9 @@ const char *coh_arch_name(void);
 /** Whether a fault tells a load from a store here; without it the mprotect tracker refuses. */
 bool coh_arch_knows_access(void);
 
-/** What the access that raised SIGSEGV was; @ucontext is the handler's third argument.
- * Async-signal-safe. FL_LOAD where that cannot be told. */
-enum fl_access coh_arch_access(const void *ucontext);
+/** What the access that raised SIGSEGV was; @ucontext is the handler's third argument. False: the
+ * frame does not say (emulators leave it out). Async-signal-safe. */
+bool coh_arch_access(const void *ucontext, enum fl_access *ret);
 
 typedef fl_mask coh_diff_fn(const uint8_t *a, const uint8_t *b);
 

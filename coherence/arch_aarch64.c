@@ -46,13 +46,15 @@ static uint64_t find_esr(const ucontext_t *uc)
     return 0;
 }
 
-enum fl_access coh_arch_access(const void *ucontext)
+bool coh_arch_access(const void *ucontext, enum fl_access *ret)
 {
     uint64_t esr = find_esr(ucontext);
     uint64_t ec = (esr >> ESR_EC_SHIFT) & 0x3f;
     if (ec == ESR_EC_FETCH_LOW || ec == ESR_EC_FETCH)
-        return FL_FETCH;
-    return (esr & ESR_WNR) && !(esr & ESR_CM) ? FL_STORE : FL_LOAD;
+        *ret = FL_FETCH;
+    else
+        *ret = (esr & ESR_WNR) && !(esr & ESR_CM) ? FL_STORE : FL_LOAD;
+    return esr != 0;
 }
 
 static uint8x16_t line_xor(const uint8_t *a, const uint8_t *b)

@@ -13,10 +13,11 @@ bool coh_arch_knows_access(void)
     return false;
 }
 
-enum fl_access coh_arch_access(const void *ucontext)
+bool coh_arch_access(const void *ucontext, enum fl_access *ret)
 {
     (void)ucontext;
-    return FL_LOAD;
+    (void)ret;
+    return false;
 }
 
 size_t coh_arch_diffs(struct coh_diff_impl *ret, size_t max)

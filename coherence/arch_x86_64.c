@@ -18,13 +18,15 @@ bool coh_arch_knows_access(void)
     return true;
 }
 
-enum fl_access coh_arch_access(const void *ucontext)
+bool coh_arch_access(const void *ucontext, enum fl_access *ret)
 {
     const ucontext_t *uc = ucontext;
     greg_t err = uc->uc_mcontext.gregs[REG_ERR];
     if (err & ERR_FETCH)
-        return FL_FETCH;
-    return (err & ERR_WRITE) ? FL_STORE : FL_LOAD;
+        *ret = FL_FETCH;
+    else
+        *ret = (err & ERR_WRITE) ? FL_STORE : FL_LOAD;
+    return true;
 }
 
 __attribute__((target("avx2"))) static __m256i load256(const uint8_t *p)

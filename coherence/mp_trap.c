@@ -186,6 +186,17 @@ static void fail_access(struct mp_region *r, const siginfo_t *si, ucontext_t *uc
         syscall(SYS_tgkill, getpid(), tid, SIGBUS); /* a filter forbids the first one */
 }
 
+/* Where the frame does not say: what traps on a readable page is a store. A load that met it while
+ * it was being opened is then taken for one, which costs a needless twin and nothing else. */
+static enum fl_access access_of(const struct mp_region *r, uint32_t page, const ucontext_t *uc)
+{
+    enum fl_access access;
+    if (coh_arch_access(uc, &access))
+        return access;
+    uint32_t w = atomic_load_explicit(&r->pages[page].gate, memory_order_relaxed);
+    return coh_gate_prot(w) == FL_PROT_NONE ? FL_LOAD : FL_STORE;
+}
+
 static enum verdict trap(const siginfo_t *si, ucontext_t *uc)
 {
     struct mp_tracker *t = mp_current();
@@ -193,14 +204,16 @@ static enum verdict trap(const siginfo_t *si, ucontext_t *uc)
         return NOT_OURS;
     uintptr_t addr = (uintptr_t)si->si_addr;
     struct mp_region *r = find_region(t, addr);
-    enum fl_access access = coh_arch_access(uc);
-    if (!r || access == FL_FETCH) /* code does not lie in regions */
+    if (!r)
+        return NOT_OURS;
+    uint32_t page = (uint32_t)((addr - atomic_load(&r->base)) / FL_PAGE_BYTES);
+    enum fl_access access = access_of(r, page, uc);
+    if (access == FL_FETCH) /* code does not lie in regions */
         return NOT_OURS;
     int status = FL_ENOSPC; /* more threads than records */
     struct mp_thread *th = mp_thread_self(t);
     if (th) {
         count(&th->traps);
-        uint32_t page = (uint32_t)((addr - atomic_load(&r->base)) / FL_PAGE_BYTES);
         if (resolve(t, th, r, page, access, &status) == NOT_OURS)
             return NOT_OURS;
     }
