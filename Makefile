@@ -181,7 +181,7 @@ demo: $(BUILD)/farline ## SQLite on the memory of other processes, checked
 # ---- install ----------------------------------------------------------------------------------------
 install: $(BUILD)/farline ## PREFIX, DESTDIR: program, man pages, scenarios
 	install -D -m 755 $(BUILD)/farline $(DESTDIR)$(PREFIX)/bin/farline
-	set -e; for m in $(wildcard man/*.[1-8]); do \
+	set -e; for m in $(wildcard emu/man/*.[1-8]); do \
 		install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$$(basename $$m); done
 	set -e; find scenarios -type f | while read -r f; do \
 		install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/farline/$$f"; done
