@@ -52,7 +52,8 @@ int cmd_explore(int argc, char **argv)
             "usage: farline explore MECHANISM [--quick] [--plant ID]; this version explores "
             "writeback");
     memset(&r, 0, sizeof(r));
-    int rc = emu_explore(mechanism, &plants, quick, stdout, &r);
+    int rc = quick ? emu_explore_quick(mechanism, &plants, stdout, &r)
+                   : emu_explore(mechanism, &plants, stdout, &r);
     if (rc == FL_EINVAL)
         return cmd_usage("explore %s: there is no such mechanism; this version explores writeback",
                          mechanism);
