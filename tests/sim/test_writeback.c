@@ -115,7 +115,6 @@ static void staleness_is_bounded_by_the_period(void **state)
         snprintf(p->checks[p->check_count++], sizeof p->checks[0], "W6");
         p->nodes[0].device_memory_bytes = 32 * FL_PAGE_BYTES;
         p->regions[0].period_ns = 50 * FL_NS_PER_US;
-        p->regions[0].sample_ns = FL_NEVER;
         p->regions[0].path = seed % 2 ? WB_DIRECT : WB_LOG;
         struct result *r = sim_run_held(p, "actor-sampled");
         assert_true(sim_metric(r, "periods") >= 3);
