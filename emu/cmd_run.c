@@ -31,7 +31,7 @@ static void on_signal(int sig)
 
 static void watch_signals(void)
 {
-    struct sigaction sa = {.sa_handler = on_signal};
+    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}; /* twice: now */
 
     emu_interrupted = 0;
     sigemptyset(&sa.sa_mask);

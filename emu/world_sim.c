@@ -377,7 +377,7 @@ static int run_until(struct ws *w, bool (*cond)(const struct ws *w), uint64_t de
 {
     uint64_t at = ws_now(w), still = 0;
     while (!cond(w)) {
-        if (fl_evq_next_ns(w->q) > deadline_ns || !fl_evq_step(w->q))
+        if (emu_interrupted || fl_evq_next_ns(w->q) > deadline_ns || !fl_evq_step(w->q))
             return FL_ETIMEDOUT;
         still = ws_now(w) == at ? still + 1 : 0;
         at = ws_now(w);

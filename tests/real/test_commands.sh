@@ -140,17 +140,24 @@ check $? "the manual knows every setting"
 
 # --- an interrupt ------------------------------------------------------------------------------------
 sed 's/ops = 400/ops = 4000000/' small.lua >long.lua
-timeout 60 "$farline" run long.lua --out interrupted >out 2>&1 &
-pid=$!
-for _ in $(seq 200); do
-    compgen -G '.interrupted.tmp*/c0.trace' >/dev/null && break
-    read -rt 0.05 <> <(:)
-done
-kill -INT $pid
-wait $pid
-rc=$?
-{ [ $rc = 2 ] || [ $rc = 124 ]; } && grep -q interrupted out && [ ! -e interrupted ]
-check $? "an interrupt ends the run and leaves no half directory (status $rc)"
+
+# interrupt FABRIC FILE: SIGINT once FILE is there
+interrupt()
+{
+    "$farline" run long.lua --fabric "$1" --set deadline=600s --out "int-$1" >out 2>&1 &
+    local pid=$! rc
+    for _ in $(seq 400); do
+        compgen -G ".int-$1.tmp*/$2" >/dev/null && break
+        read -rt 0.05 <> <(:)
+    done
+    kill -INT $pid
+    wait $pid
+    rc=$?
+    [ $rc = 2 ] && grep -q interrupted out && [ ! -e "int-$1" ] && ! compgen -G ".int-$1*" >/dev/null
+    check $? "an interrupt ends a run over $1 and leaves nothing (status $rc)"
+}
+interrupt tcp c0.trace
+interrupt sim history.ndjson
 
 echo "1..$n"
 exit $bad
