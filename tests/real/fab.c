@@ -333,6 +333,43 @@ void fab_child_free(struct fab_child *c)
     free(c);
 }
 
+struct pair pair_up(const struct tp_cfg *cfg)
+{
+    struct pair p;
+    struct tp_cfg child = *cfg;
+
+    child.self = 1;
+    child.incarnation = 11;
+    p.c = fab_child_new(&child);
+    p.f = fab_new(cfg);
+    fab_join(p.f, p.c, 1);
+    /* Up at both ends: there it is told by our first frame, a moment later. */
+    for (int i = 0; i < 500 && atoi(fab_ask(p.c, "count up")) == 0; i++)
+        fab_until(p.f, fab_is_down, 1, 2);
+    assert_int_equal(atoi(fab_ask(p.c, "count up")), 1);
+    return p;
+}
+
+void pair_free(struct pair *p)
+{
+    fab_free(p->f);
+    fab_child_free(p->c);
+}
+
+bool fab_has_msgs(struct fab *f, uint64_t n)
+{
+    return f->msg[1] >= n;
+}
+
+unsigned fab_sum(const uint8_t *b, size_t len)
+{
+    unsigned s = 1;
+
+    for (size_t i = 0; i < len; i++)
+        s = s * 31 + b[i];
+    return s;
+}
+
 /* --- the other process ------------------------------------------------------------------------- */
 
 static struct {
@@ -349,15 +386,6 @@ static void child_msg(void *arg, uint16_t peer, const struct fl_msg *m, const ui
         struct fl_msg ack = {.type = FL_MSG_OPEN_ACK, .a = m->a};
         me.f->port->ops->send(me.f->port, peer, &ack, NULL, 0);
     }
-}
-
-static unsigned sum(const uint8_t *p, unsigned long len)
-{
-    unsigned s = 1;
-
-    for (unsigned long i = 0; i < len; i++)
-        s = s * 31 + p[i];
-    return s;
 }
 
 /* A process that outlives this one and would keep its inherited descriptors open. */
@@ -406,7 +434,7 @@ static void command(char *line)
         memset(me.f->mem + off, (int)byte, len);
         printf("ok \n");
     } else if (strcmp(word, "sum") == 0 && sscanf(rest, "%lu %lu", &off, &len) == 2) {
-        printf("ok %u\n", sum(me.f->mem + off, len));
+        printf("ok %u\n", fab_sum(me.f->mem + off, len));
     } else if (strcmp(word, "peek") == 0 && sscanf(rest, "%lu", &off) == 1) {
         printf("ok %u\n", me.f->mem[off]);
     } else if (strcmp(word, "count") == 0) {

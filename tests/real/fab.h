@@ -81,6 +81,20 @@ void fab_child_free(struct fab_child *c);
 /** Connects node 0 to the child and waits until it is up. */
 void fab_join(struct fab *f, struct fab_child *c, uint16_t peer);
 
+/** Node 0 and one other, connected, up at both ends. */
+struct pair {
+    struct fab *f;
+    struct fab_child *c;
+};
+struct pair pair_up(const struct tp_cfg *cfg);
+void pair_free(struct pair *p);
+
+/** At least @n messages came from node 1. */
+bool fab_has_msgs(struct fab *f, uint64_t n);
+
+/** What the child's "sum" computes. */
+unsigned fab_sum(const uint8_t *b, size_t len);
+
 /** main() of a started process; returns its exit status. -1: this is not one. */
 int fab_child_main(int argc, char **argv);
 
