@@ -81,13 +81,16 @@ static void step(struct emu_node *n, const struct fl_event *ev)
     }
     if (ev->kind == FL_EV_TIMER) {
         n->timer_at_ns = ev->b;
-    }
-    if (n->oracle != NULL && ev->b != 0 && (ev->kind == FL_EV_DIRTY || ev->kind == FL_EV_GATED)) {
-        tell_dirty(n, ev);
+        n->queued_due_ns = FL_NEVER; /* timers are delivered in one go, the first is late enough */
     }
     wb_step(n->wb, &n->env, ev);
     if (n->oracle != NULL) {
         watch_periods(n);
+    }
+    /* After the step, which may have begun the period: its own time (it wakes threads) is no
+     * staleness. */
+    if (n->oracle != NULL && ev->b != 0 && (ev->kind == FL_EV_DIRTY || ev->kind == FL_EV_GATED)) {
+        tell_dirty(n, ev);
     }
 }
 
@@ -230,7 +233,7 @@ static fl_mask env_snap(struct fl_env *e, uint16_t region, uint32_t page, uint32
     node_trace(n, FL_TR_CALL, FL_CALL_SNAP, region, page, buf, m);
     node_sample_remove(n, region, page);
     if (n->oracle != NULL) {
-        oracle_on_snap(n->oracle, region, page, node_now(n));
+        oracle_on_snap(n->oracle, region, page, node_now(n) - node_overdue_ns(n));
     }
     return m;
 }
@@ -347,6 +350,8 @@ static void env_site(struct fl_env *e, enum fl_site id, uint16_t region, uint64_
     if (n->oracle != NULL) {
         if (id == FL_SITE_PERIOD) {
             oracle_on_period(n->oracle, region, node_now(n), node_now(n) - n->timer_at_ns);
+        } else if (id == FL_SITE_REGION_CLOSING) {
+            oracle_on_closing(n->oracle, region, node_now(n), node_overdue_ns(n));
         } else if (id == FL_SITE_PEER_LOST) {
             oracle_on_peer_down(n->oracle, (uint16_t)a);
         }

@@ -236,6 +236,7 @@ static int make_common(struct emu_node *n, struct fl_errmsg *err)
         fl_rng_init(&n->rng[s], n->cfg.plan->seed, n->cfg.self, (enum fl_stream)s, 0);
     }
     n->woken_for_ns = FL_NEVER;
+    n->queued_due_ns = FL_NEVER;
     return FL_OK;
 }
 

@@ -90,7 +90,8 @@ struct emu_node {
     struct node_timer timers[NODE_TIMERS_MAX];
     unsigned timer_count;
     uint64_t woken_for_ns;
-    uint64_t timer_at_ns; /* when the timer being delivered was due */
+    uint64_t timer_at_ns;   /* when the timer being delivered was due */
+    uint64_t queued_due_ns; /* earliest of those that wait in the event queue */
     bool armed;
     uint64_t drained_ns;
     uint64_t period_from_ns[PLAN_REGIONS_MAX]; /* when the running period of a region began */
@@ -164,6 +165,8 @@ uint64_t node_remote_off(const struct plan *p, struct fl_slot slot);
 /* node_time.c: timers, sampling, latencies */
 void node_timer_set(struct emu_node *n, uint64_t tag, uint64_t at_ns);
 void node_timers_run(struct emu_node *n);
+/** How late the timer is that should have been delivered first; 0: none is. */
+uint64_t node_overdue_ns(const struct emu_node *n);
 void node_sample_add(struct emu_node *n, uint16_t region, uint32_t page);
 void node_sample_remove(struct emu_node *n, uint16_t region, uint32_t page);
 void node_latency_add(struct emu_node *n, uint64_t ns);

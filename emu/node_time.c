@@ -101,6 +101,16 @@ static void sample_tick(struct emu_node *n)
     }
 }
 
+uint64_t node_overdue_ns(const struct emu_node *n)
+{
+    uint64_t now = node_now(n), due = n->queued_due_ns;
+
+    for (unsigned i = 0; i < n->timer_count; i++) {
+        due = n->timers[i].at_ns < due ? n->timers[i].at_ns : due;
+    }
+    return due < now ? now - due : 0;
+}
+
 void node_timers_run(struct emu_node *n)
 {
     uint64_t now = node_now(n);
@@ -118,6 +128,7 @@ void node_timers_run(struct emu_node *n)
         if (t.tag & NODE_OWN) {
             sample_tick(n);
         } else {
+            n->queued_due_ns = t.at_ns < n->queued_due_ns ? t.at_ns : n->queued_due_ns;
             node_post(n, &(struct fl_event){
                              .kind = FL_EV_TIMER, .tag = t.tag, .a = now - t.at_ns, .b = t.at_ns});
         }

@@ -11,7 +11,10 @@
 
 #include "emu/base/assert.h"
 
-enum { MAX_CHUNKS = 64 }; /* per memory node, as MN_CHUNKS_MAX */
+enum {
+    MAX_CHUNKS = 64, /* per memory node, as MN_CHUNKS_MAX */
+    TICKS_MAX = 64
+};
 
 enum check { W1, W2, W3, W4, W5, W6, W7, W8, CHECKS };
 
@@ -40,14 +43,22 @@ struct opage {
     uint8_t prot, cached, dropped, undecided;
 };
 
+/* A periodic write-back. */
+struct otick {
+    uint64_t at_ns;
+    uint64_t late_ns; /* after the time its timer was set to */
+};
+
 struct oregion {
     const struct plan_region *cfg;
     uint32_t page_count;
     struct opage **pages;
     uint8_t *shadow;
     size_t shadow_bytes;
-    uint64_t period_late_ns; /* lateness of the timer that began the current period */
-    uint64_t period_at_ns, outstanding;
+    struct otick ticks[TICKS_MAX]; /* the last ones, the oldest overwritten */
+    uint64_t tick_count;
+    bool closing; /* the drain is one long flush */
+    uint64_t outstanding;
     uint64_t flush_from_ns, flush_max_ns; /* current and longest span with writes in flight */
 };
 
@@ -305,30 +316,58 @@ void oracle_on_period(struct oracle *o, uint16_t region, uint64_t now_ns, uint64
     if (g->outstanding == 0) {
         g->flush_from_ns = now_ns; /* what follows until all is answered is flush time */
     }
-    g->period_at_ns = now_ns;
-    g->period_late_ns = late_ns;
+    g->ticks[g->tick_count++ % TICKS_MAX] = (struct otick){now_ns, late_ns};
 }
 
-/* W6: a store waits at most one period, lengthened by what is not the device's doing or is allowed:
- * a timer that the host fired late, and the flush time, seen from outside as the longest span with
- * writes in flight. A write-back between ticks (eviction, close) is held to twice the period. */
+void oracle_on_closing(struct oracle *o, uint16_t region, uint64_t now_ns, uint64_t late_ns)
+{
+    oracle_on_period(o, region, now_ns, late_ns);
+    o->regions[region].closing = true;
+}
+
+/* The first periodic write-back that began after @since_ns; NULL when none has. */
+static const struct otick *first_tick(const struct oregion *g, uint64_t since_ns)
+{
+    const struct otick *found = NULL;
+
+    for (uint64_t i = 1; i <= TICKS_MAX && i <= g->tick_count; i++) {
+        const struct otick *t = &g->ticks[(g->tick_count - i) % TICKS_MAX];
+
+        if (t->at_ns <= since_ns) {
+            break;
+        }
+        found = t;
+    }
+    return found;
+}
+
+/* W6: a store waits at most one period for the write-back that takes it along, longer only by what
+ * the timer of that write-back was late, and by the flush before it when it came in the midst of
+ * one. What is flushed for another reason before a periodic write-back began has no timer to be
+ * late: there a whole second period is allowed. */
 static void check_staleness(struct oracle *o, uint16_t region, uint32_t page, struct opage *p,
                             uint64_t now_ns)
 {
     const struct oregion *g = &o->regions[region];
     uint64_t period_ns = g->cfg->period_ns, flush_ns = g->flush_max_ns, waited_ns, bound_ns;
+    const struct otick *t;
 
     if (p->dirty_since_ns == FL_NEVER || period_ns == FL_NEVER) {
         return;
     }
-    if (g->flush_from_ns != FL_NEVER && now_ns - g->flush_from_ns > flush_ns) {
+    t = first_tick(g, p->dirty_since_ns);
+    if (t == NULL && g->closing) {
+        return;
+    }
+    if (g->flush_from_ns != FL_NEVER && now_ns > g->flush_from_ns &&
+        now_ns - g->flush_from_ns > flush_ns) {
         flush_ns = now_ns - g->flush_from_ns;
     }
-    if (p->dirty_since_ns < g->period_at_ns) {
-        waited_ns = g->period_at_ns - p->dirty_since_ns;
-        bound_ns = period_ns + g->period_late_ns + flush_ns;
+    if (t != NULL) {
+        waited_ns = t->at_ns - p->dirty_since_ns;
+        bound_ns = period_ns + t->late_ns + flush_ns;
     } else {
-        waited_ns = now_ns - p->dirty_since_ns;
+        waited_ns = now_ns > p->dirty_since_ns ? now_ns - p->dirty_since_ns : 0;
         bound_ns = 2 * period_ns + flush_ns;
     }
     count(o, W6, 1);

@@ -44,6 +44,9 @@ void oracle_on_install(struct oracle *o, uint16_t region, uint32_t page, fl_mask
 void oracle_on_dirty(struct oracle *o, uint16_t region, uint32_t page, uint64_t since_ns);
 /** The periodic write-back of a region began, @late_ns after the time its timer was set to. */
 void oracle_on_period(struct oracle *o, uint16_t region, uint64_t now_ns, uint64_t late_ns);
+/** The drain of a region's close began: what is dirty now need not wait for a period. */
+void oracle_on_closing(struct oracle *o, uint16_t region, uint64_t now_ns, uint64_t late_ns);
+/** @now_ns: less what timers are overdue at this moment; the host, not the device, makes them so. */
 void oracle_on_snap(struct oracle *o, uint16_t region, uint32_t page, uint64_t now_ns);
 /** Lines of a page are handed to the fabric; @src: the page buffer. */
 void oracle_on_post(struct oracle *o, const struct fl_rma *op, const uint8_t *src);
