@@ -23,7 +23,7 @@ struct coh_cfg {
     uint32_t threads_max;      /* application threads that may touch regions, 1..COH_THREADS_MAX */
     uint32_t cached_pages_max; /* device memory of the node, in pages: bounds queues and twins */
     uint64_t access_deadline_ns; /* a blocked access fails with FL_ETIMEDOUT after this */
-    int spin;                  /* enum coh_wait */
+    int spin;                    /* enum coh_wait */
     struct fl_plants plants;
 };
 
@@ -53,7 +53,7 @@ struct coh_stats {
     uint64_t map_refusals;   /* gates and stores held back before the kernel's mapping limit */
     uint64_t resident_pages; /* pages not FL_PROT_NONE now */
     uint64_t resident_pages_max;
-    uint64_t mappings;       /* estimate of kernel mappings used by all regions */
+    uint64_t mappings; /* estimate of kernel mappings used by all regions */
     uint64_t twins, twins_max;
 };
 

@@ -17,10 +17,10 @@ struct work_op {
 struct work_gen {
     struct fl_rng rng;
     const struct plan_workload *w;
-    uint64_t lo, hi;   /* bytes of the region this thread owns: [lo, hi) */
+    uint64_t lo, hi;       /* bytes of the region this thread owns: [lo, hi) */
     uint32_t stride, lane; /* hammer: words of 8 bytes interleaved between threads */
     uint64_t done, ops;
-    double zeta[3];    /* zipf: constants of the generator */
+    double zeta[3]; /* zipf: constants of the generator */
 };
 
 /** Prepares thread @thread of workload @w (one of @p's) on a region of @region_bytes. Every byte of

@@ -35,25 +35,25 @@ struct tp_cfg {
     uint16_t credits;          /* messages in flight per peer and class, 1..256 */
     uint32_t window_ops;       /* one-sided operations in flight per peer; more are queued */
     uint32_t window_bytes;
-    uint64_t heartbeat_ns;     /* idle peers are probed this often; 0: no heartbeats */
-    uint64_t heartbeat_miss_ns;/* a peer silent for this long is down */
+    uint64_t heartbeat_ns;      /* idle peers are probed this often; 0: no heartbeats */
+    uint64_t heartbeat_miss_ns; /* a peer silent for this long is down */
     uint64_t connect_deadline_ns;
     uint64_t fence_deadline_ns;
-    int wait;                  /* 0 adaptive, 1 block, 2 spin: as enum coh_wait */
-    bool announce;             /* one-sided writes carry their byte count to the target's ledger */
+    int wait;      /* 0 adaptive, 1 block, 2 spin: as enum coh_wait */
+    bool announce; /* one-sided writes carry their byte count to the target's ledger */
     struct fl_plants plants;
 };
 
 /** Byte and operation ledgers, counted at post; @rx_announced at the target. */
 struct tp_ledger {
-    uint64_t write_ops, write_bytes;   /* one-sided writes: payload only */
+    uint64_t write_ops, write_bytes; /* one-sided writes: payload only */
     uint64_t read_ops, read_bytes;
-    uint64_t msg_sent, msg_bytes;      /* header and payload */
-    uint64_t msg_payload_bytes;        /* lines inside messages */
-    uint64_t rx_announced_bytes;       /* payload of one-sided writes that arrived here */
+    uint64_t msg_sent, msg_bytes; /* header and payload */
+    uint64_t msg_payload_bytes;   /* lines inside messages */
+    uint64_t rx_announced_bytes;  /* payload of one-sided writes that arrived here */
     uint64_t rx_msg, rx_msg_bytes, rx_msg_payload_bytes;
     uint64_t errors, timeouts, fences, reconnects;
-    uint64_t wakeups;                  /* returns of the event loop for this port */
+    uint64_t wakeups; /* returns of the event loop for this port */
 };
 
 /** What a port tells its owner. */
@@ -75,10 +75,10 @@ struct tp_rma {
     uint64_t tag;
     uint16_t peer;
     uint8_t cls;
-    uint8_t last;         /* last span of a group: carries the announcement */
+    uint8_t last; /* last span of a group: carries the announcement */
     uint32_t announce_bytes;
-    uint64_t remote_off;  /* offset in what the peer exposed */
-    uint8_t *local;       /* inside memory given to tp_register */
+    uint64_t remote_off; /* offset in what the peer exposed */
+    uint8_t *local;      /* inside memory given to tp_register */
     uint32_t len_bytes;
     uint64_t deadline_ns; /* relative */
     /* for the simulator's ledgers and the trace only */

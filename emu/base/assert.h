@@ -6,7 +6,6 @@
 /** Writes the message to stderr without allocating, then aborts. Safe in a signal handler. */
 _Noreturn void fl_assert_fail(const char *expr, const char *file, int line);
 
-#define FL_ASSERT(expr)                                                                            \
-    ((expr) ? (void)0 : fl_assert_fail(#expr, __FILE__, __LINE__))
+#define FL_ASSERT(expr) ((expr) ? (void)0 : fl_assert_fail(#expr, __FILE__, __LINE__))
 
 #endif

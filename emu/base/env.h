@@ -42,10 +42,10 @@ enum fl_coh { FL_COH_RD_SHARED, FL_COH_RD_OWN, FL_COH_WB_DIRTY, FL_COH_EVICT, FL
 enum fl_vcpu_op { FL_VCPU_PAUSE, FL_VCPU_EXPORT, FL_VCPU_IMPORT, FL_VCPU_RUN, FL_VCPU_DROP };
 
 enum fl_store_op {
-    FL_STORE_LINES, /* lines of a page to persistent media */
-    FL_STORE_RECORD,/* a small record (commit record, manifest, counter) */
+    FL_STORE_LINES,  /* lines of a page to persistent media */
+    FL_STORE_RECORD, /* a small record (commit record, manifest, counter) */
     FL_STORE_READ,
-    FL_STORE_SYNC,  /* everything stored before is durable */
+    FL_STORE_SYNC, /* everything stored before is durable */
 };
 
 enum fl_power { FL_POWER_AC_LOST, FL_POWER_AC_BACK, FL_POWER_BATTERY, FL_POWER_SPENT };
@@ -70,16 +70,16 @@ struct fl_slot {
 /** One-sided read or write of lines of one page. */
 struct fl_rma {
     uint64_t tag;
-    struct fl_slot slot;   /* remote side */
-    uint16_t region;       /* whose page this is, for ledgers and the trace */
-    uint8_t cls;           /* enum fl_class */
-    uint8_t whole;         /* write of a page marked dirty as a whole (PAGE_DIRTY) */
+    struct fl_slot slot; /* remote side */
+    uint16_t region;     /* whose page this is, for ledgers and the trace */
+    uint8_t cls;         /* enum fl_class */
+    uint8_t whole;       /* write of a page marked dirty as a whole (PAGE_DIRTY) */
     uint32_t page;
-    uint32_t buf;          /* page buffer: source of a write, target of a read */
-    fl_mask mask;          /* lines to move; the world posts one operation per run */
-    uint64_t seq;          /* sequence number of this page's write-back, 0 for reads */
-    uint64_t deadline_ns;  /* relative to now; FL_ETIMEDOUT when it passes */
-    uint8_t want_sum;      /* DONE.a: XXH64 of the lines of @mask in the buffer, in order */
+    uint32_t buf;         /* page buffer: source of a write, target of a read */
+    fl_mask mask;         /* lines to move; the world posts one operation per run */
+    uint64_t seq;         /* sequence number of this page's write-back, 0 for reads */
+    uint64_t deadline_ns; /* relative to now; FL_ETIMEDOUT when it passes */
+    uint8_t want_sum;     /* DONE.a: XXH64 of the lines of @mask in the buffer, in order */
     /* Erasure code, mechanism C; a world without one answers FL_ENOSYS. 0: plain page. n: share
      * n - 1 of @share_data data shares (equal runs of lines) and @share_parity parity shares, each
      * in the first lines of its slot; @mask is unused. A write computes the share from the buffer.
@@ -94,12 +94,12 @@ struct fl_rma {
  * X(enumerator, value on the wire, class, name)
  */
 #define FL_MSGS(X)                                                                                 \
-    X(FL_MSG_OPEN_REQ, 1, FL_NORMAL, "open_req")       /* a: lease epoch, count: pages */          \
-    X(FL_MSG_OPEN_ACK, 2, FL_NORMAL, "open_ack")       /* status; a: lease epoch */                \
-    X(FL_MSG_CLOSE_REQ, 3, FL_NORMAL, "close_req")     /* a: lease epoch */                        \
-    X(FL_MSG_CLOSE_ACK, 4, FL_NORMAL, "close_ack")     /* status; a: lease epoch */                \
-    X(FL_MSG_LOG_BATCH, 5, FL_BULK, "log_batch")       /* seq; entries with lines */               \
-    X(FL_MSG_LOG_ACK, 6, FL_NORMAL, "log_ack")         /* seq of the batch; status */
+    X(FL_MSG_OPEN_REQ, 1, FL_NORMAL, "open_req")   /* a: lease epoch, count: pages */              \
+    X(FL_MSG_OPEN_ACK, 2, FL_NORMAL, "open_ack")   /* status; a: lease epoch */                    \
+    X(FL_MSG_CLOSE_REQ, 3, FL_NORMAL, "close_req") /* a: lease epoch */                            \
+    X(FL_MSG_CLOSE_ACK, 4, FL_NORMAL, "close_ack") /* status; a: lease epoch */                    \
+    X(FL_MSG_LOG_BATCH, 5, FL_BULK, "log_batch")   /* seq; entries with lines */                   \
+    X(FL_MSG_LOG_ACK, 6, FL_NORMAL, "log_ack")     /* seq of the batch; status */
 
 enum fl_msg_type {
 #define X(e, value, cls, name) e = value,
@@ -181,16 +181,16 @@ struct fl_store {
     X(FL_EV_OPEN, "OPEN")           /* ticket, region */                                           \
     X(FL_EV_CLOSE, "CLOSE")         /* ticket, region */                                           \
     X(FL_EV_PRESSURE, "PRESSURE")   /* a: pages that should leave device memory */                 \
-    X(FL_EV_VCPU, "VCPU")           /* tag, status, a: vm: answer to vcpu; region, page of state */\
-    X(FL_EV_RATE, "RATE")           /* node, a: live bandwidth in bytes per second */              \
-    X(FL_EV_POWER, "POWER")         /* a: enum fl_power, b: nanoseconds left */                    \
-    X(FL_EV_ADMIN, "ADMIN")         /* a: enum fl_admin, region, node, page, b: pages; ticket */
+    X(FL_EV_VCPU, "VCPU")   /* tag, status, a: vm: answer to vcpu; region, page of state */        \
+    X(FL_EV_RATE, "RATE")   /* node, a: live bandwidth in bytes per second */                      \
+    X(FL_EV_POWER, "POWER") /* a: enum fl_power, b: nanoseconds left */                            \
+    X(FL_EV_ADMIN, "ADMIN") /* a: enum fl_admin, region, node, page, b: pages; ticket */
 
 enum fl_ev_kind {
 #define X(e, name) e,
     FL_EVENTS(X)
 #undef X
-    FL_EV_COUNT
+        FL_EV_COUNT
 };
 
 struct fl_event {
@@ -208,17 +208,18 @@ struct fl_event {
 };
 
 #define FL_CALLS(X)                                                                                \
-    X(FL_CALL_TIMER, "timer") X(FL_CALL_SEND, "send") X(FL_CALL_RMA_READ, "rma_read")              \
-    X(FL_CALL_RMA_WRITE, "rma_write") X(FL_CALL_COMMIT, "commit") X(FL_CALL_FENCE, "fence")        \
-    X(FL_CALL_GATE, "gate") X(FL_CALL_SNAP, "snap") X(FL_CALL_INSTALL, "install")                  \
-    X(FL_CALL_MAP, "map") X(FL_CALL_RESUME, "resume") X(FL_CALL_VCPU, "vcpu")                      \
-    X(FL_CALL_STORE, "store") X(FL_CALL_HALT, "halt")
+    X(FL_CALL_TIMER, "timer")                                                                      \
+    X(FL_CALL_SEND, "send") X(FL_CALL_RMA_READ, "rma_read") X(FL_CALL_RMA_WRITE, "rma_write")      \
+        X(FL_CALL_COMMIT, "commit") X(FL_CALL_FENCE, "fence") X(FL_CALL_GATE, "gate")              \
+            X(FL_CALL_SNAP, "snap") X(FL_CALL_INSTALL, "install") X(FL_CALL_MAP, "map")            \
+                X(FL_CALL_RESUME, "resume") X(FL_CALL_VCPU, "vcpu") X(FL_CALL_STORE, "store")      \
+                    X(FL_CALL_HALT, "halt")
 
 enum fl_call {
 #define X(e, name) e,
     FL_CALLS(X)
 #undef X
-    FL_CALL_COUNT
+        FL_CALL_COUNT
 };
 
 struct fl_env;

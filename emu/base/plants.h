@@ -14,7 +14,8 @@
     X(FL_PLANT_CLOSE_EARLY, "W-close-before-last-ack", "W1", "close ends before the last ack")     \
     X(FL_PLANT_DROP_UNACKED, "W-drop-unacked", "W2", "a page is dropped with its flush in flight") \
     X(FL_PLANT_DROP_BUSY, "W-drop-busy-gate", "W2", "a clean page is dropped, its gate not asked") \
-    X(FL_PLANT_CLEAR_LATE, "W-clear-after-snap", "W3", "dirty bits cleared after, not before snap")\
+    X(FL_PLANT_CLEAR_LATE, "W-clear-after-snap", "W3",                                             \
+      "dirty bits cleared after, not before snap")                                                 \
     X(FL_PLANT_LOCAL_ACK, "W-retire-on-post", "W3", "lines retired when posted, not when visible") \
     X(FL_PLANT_DCLB_DROP, "W-dclb-drop", "W3", "an entry that does not fit in the DCLB is lost")   \
     X(FL_PLANT_SEND_CLEAN, "W-send-clean", "W4", "one clean line is sent beside each dirty run")   \
@@ -39,7 +40,7 @@ enum fl_plant {
 #define X(e, id, check, doc) e,
     FL_PLANTS(X)
 #undef X
-    FL_PLANT_COUNT
+        FL_PLANT_COUNT
 };
 
 /** The set of planted bugs of one run: plain data, copied into each part's configuration. */

@@ -6,7 +6,14 @@
 #include <stdint.h>
 
 /** Every draw belongs to one purpose, so that adding a draw of one kind shifts no other. */
-enum fl_stream { FL_RNG_WORK, FL_RNG_NET, FL_RNG_FAULT, FL_RNG_SCHED, FL_RNG_PERSIST, FL_RNG_STREAMS };
+enum fl_stream {
+    FL_RNG_WORK,
+    FL_RNG_NET,
+    FL_RNG_FAULT,
+    FL_RNG_SCHED,
+    FL_RNG_PERSIST,
+    FL_RNG_STREAMS
+};
 
 struct fl_rng {
     uint64_t s[4]; /* xoshiro256** state */

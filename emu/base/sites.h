@@ -41,7 +41,7 @@ enum fl_site {
 #define X(e, name, mech, a, b, doc) e,
     FL_SITES(X)
 #undef X
-    FL_SITE_COUNT
+        FL_SITE_COUNT
 };
 
 struct fl_site_info {

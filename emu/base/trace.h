@@ -13,9 +13,9 @@ enum fl_trace_kind { FL_TR_EVENT = 1, FL_TR_CALL, FL_TR_SITE, FL_TR_FAULT, FL_TR
 /** Plain numbers only: no pointers, no host addresses, no contents. */
 struct fl_trace_rec {
     uint64_t t_ns;
-    uint32_t node;   /* index of the node in the plan */
-    uint16_t kind;   /* enum fl_trace_kind */
-    uint16_t code;   /* fl_ev_kind, fl_call, fl_site, ... by kind */
+    uint32_t node; /* index of the node in the plan */
+    uint16_t kind; /* enum fl_trace_kind */
+    uint16_t code; /* fl_ev_kind, fl_call, fl_site, ... by kind */
     uint32_t region;
     uint32_t page;
     uint64_t a, b;
