@@ -1,320 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Depth-first search over everything that can happen, and seeded walks through larger worlds. */
+/* Depth-first search over everything that can happen. */
 #include "emu/explore.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "emu/base/assert.h"
-#include "emu/base/rng.h"
 #include "emu/explore_env.h"
 
-/* Small worlds that are explored to the end. Budgets are part of the claim and are printed. */
-static const struct xw_cfg configs[] = {
-    {.name = "open and close, and how they fail",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .capacity = 4,
-     .budget = {.errors = 1, .refusals = 1, .deadlines = 1, .crashes = 1, .closes = 1}},
-    {.name = "one thread, whole pages, the node dies",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 0,
-     .log_batch = 4,
-     .retry_max = 1,
-     .exact = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .budget = {.stores = 2, .pressure = 2, .crashes = 1, .closes = 1}},
-    {.name = "one thread, whole pages, errors",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 0,
-     .log_batch = 4,
-     .retry_max = 1,
-     .exact = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .budget = {.stores = 3, .errors = 1, .closes = 1}},
-    {.name = "one thread, lines, the node dies",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .budget = {.stores = 1, .pressure = 2, .crashes = 1, .closes = 1}},
-    {.name = "one thread, log, answers lost or twice",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .path = WB_LOG,
-     .skip_open = 1,
-     .capacity = 4,
-     .budget = {.stores = 2, .errors = 1, .dups = 1, .closes = 1}},
-    {.name = "one thread, mapping limit",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .budget = {.stores = 1, .loads = 1, .refusals = 2, .closes = 1}},
-    {.name = "two threads store, load and lose the page under them",
-     .pages = 1,
-     .threads = 2,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .skip_open = 1,
-     .capacity = 8,
-     .large = 1,
-     .budget = {.stores = 2, .loads = 1, .pressure = 1, .closes = 1}},
-    {.name = "two threads, a fence between two tries",
-     .pages = 1,
-     .threads = 2,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .skip_open = 1,
-     .capacity = 8,
-     .budget = {.stores = 2, .errors = 1, .closes = 1}},
-    {.name = "one thread, fences that fail, a node that is given up",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .budget = {.stores = 2, .errors = 3, .closes = 1}},
-    {.name = "two threads, the node dies",
-     .pages = 1,
-     .threads = 2,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .skip_open = 1,
-     .capacity = 8,
-     .large = 1,
-     .budget = {.stores = 2, .pressure = 1, .crashes = 1, .closes = 1}},
-    {.name = "whole pages: T = 0",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 0,
-     .log_batch = 4,
-     .retry_max = 1,
-     .exact = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .large = 1,
-     .budget = {.stores = 3, .errors = 1, .pressure = 1, .closes = 1}},
-    {.name = "whole pages: T = 1, two threads",
-     .pages = 1,
-     .threads = 2,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 1,
-     .log_batch = 4,
-     .retry_max = 1,
-     .exact = 1,
-     .skip_open = 1,
-     .capacity = 8,
-     .large = 1,
-     .budget = {.stores = 3, .pressure = 1, .closes = 1}},
-    {.name = "a dirty line buffer of one entry",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 1,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .exact = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .large = 1,
-     .budget = {.stores = 4, .errors = 1, .closes = 1}},
-    {.name = "whole pages, the node dies",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 0,
-     .log_batch = 4,
-     .retry_max = 1,
-     .exact = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .large = 1,
-     .budget = {.stores = 3, .pressure = 2, .crashes = 1, .closes = 1}},
-    {.name = "sampling of open pages",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 1,
-     .threshold = 1,
-     .log_batch = 4,
-     .retry_max = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .large = 1,
-     .budget = {.stores = 3, .samples = 2, .pressure = 1, .closes = 1}},
-    {.name = "the mapping limit refuses",
-     .pages = 1,
-     .threads = 2,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .skip_open = 1,
-     .capacity = 8,
-     .large = 1,
-     .budget = {.stores = 1, .loads = 1, .refusals = 2, .pressure = 1, .closes = 1}},
-    {.name = "close runs out of time",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .budget = {.stores = 2, .errors = 1, .deadlines = 1, .pressure = 1, .closes = 1}},
-    {.name = "log, batches and answers twice and late",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .path = WB_LOG,
-     .skip_open = 1,
-     .capacity = 4,
-     .large = 1,
-     .budget = {.stores = 3, .dups = 2, .closes = 1}},
-    {.name = "log, batches and answers lost, no credit",
-     .pages = 1,
-     .threads = 2,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .path = WB_LOG,
-     .skip_open = 1,
-     .capacity = 8,
-     .large = 1,
-     .budget = {.stores = 2, .errors = 1, .dups = 1, .refusals = 1, .closes = 1}},
-    {.name = "log, whole pages, the node dies",
-     .pages = 1,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 0,
-     .log_batch = 4,
-     .retry_max = 1,
-     .path = WB_LOG,
-     .exact = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .large = 1,
-     .budget = {.stores = 3, .errors = 1, .crashes = 1, .closes = 1}},
-    {.name = "two pages gated together",
-     .pages = 2,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .large = 1,
-     .budget = {.stores = 2, .loads = 1, .pressure = 1, .closes = 1}},
-    {.name = "two pages in one log batch",
-     .pages = 2,
-     .threads = 1,
-     .nodes = 1,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .path = WB_LOG,
-     .skip_open = 1,
-     .capacity = 4,
-     .large = 1,
-     .budget = {.stores = 2, .errors = 1, .closes = 1}},
-    {.name = "two pages on two nodes, one dies",
-     .pages = 2,
-     .threads = 1,
-     .nodes = 2,
-     .bufs = 4,
-     .dclb_lines = 8,
-     .threshold = 64,
-     .log_batch = 4,
-     .retry_max = 1,
-     .skip_open = 1,
-     .capacity = 4,
-     .large = 1,
-     .budget = {.stores = 2, .crashes = 1, .closes = 1}},
-};
-
-enum { CONFIGS = sizeof configs / sizeof configs[0], DEPTH_MAX = 4000 };
+enum { DEPTH_MAX = 4000 };
 
 /* --- set of visited states: hashes in an open table ------------------------------------------- */
 
@@ -367,7 +61,7 @@ struct search {
     bool cut;
 };
 
-static struct xw_state *state_new(const struct xw *x)
+struct xw_state *xw_state_new(const struct xw *x)
 {
     struct xw_state *s = aligned_alloc(64, x->size);
 
@@ -407,7 +101,7 @@ static int search_new(struct search *q, const struct xw_cfg *cfg)
     memset(q, 0, sizeof *q);
     FL_ASSERT(xw_init(&q->x, cfg, &err) == FL_OK);
     q->stack = calloc(DEPTH_MAX, sizeof q->stack[0]);
-    q->scratch = state_new(&q->x);
+    q->scratch = xw_state_new(&q->x);
     if (!seen_new(&q->seen, cfg->states_max) || q->stack == NULL || q->scratch == NULL) {
         return FL_ENOMEM;
     }
@@ -430,7 +124,7 @@ static int advance(struct search *q, bool *ret_more)
         f->next = f->count;
         return FL_OK;
     }
-    if (g->state == NULL && (g->state = state_new(&q->x)) == NULL) {
+    if (g->state == NULL && (g->state = xw_state_new(&q->x)) == NULL) {
         return FL_ENOMEM;
     }
     memcpy(g->state, f->state, q->x.size);
@@ -468,7 +162,7 @@ static void print_budget(const struct xw_cfg *c, FILE *out)
             b->pressure, b->samples, b->deadlines, b->crashes, b->closes);
 }
 
-static void collect(struct explore_result *r, const struct xw *x)
+void xw_collect(struct explore_result *r, const struct xw *x)
 {
     for (int i = 0; i < WB_ROW_COUNT; i++) {
         r->rows[i] += x->rows[i];
@@ -498,7 +192,7 @@ static int explore_one(const struct xw_cfg *cfg, FILE *out, struct explore_resul
     bool more = true;
     int rc = search_new(&q, cfg);
 
-    if (rc == FL_OK && (q.stack[0].state = state_new(&q.x)) == NULL) {
+    if (rc == FL_OK && (q.stack[0].state = xw_state_new(&q.x)) == NULL) {
         rc = FL_ENOMEM;
     }
     if (rc == FL_OK) {
@@ -510,7 +204,7 @@ static int explore_one(const struct xw_cfg *cfg, FILE *out, struct explore_resul
     while (rc == FL_OK && more && !q.x.violated) {
         rc = advance(&q, &more);
     }
-    collect(r, &q.x);
+    xw_collect(r, &q.x);
     r->configs++;
     r->complete += rc == FL_OK && !q.cut && !q.x.violated;
     r->states += q.seen.count;
@@ -555,8 +249,8 @@ static int explore_all(const char *mechanism, const struct fl_plants *plants, bo
     if (strcmp(mechanism, "writeback") != 0) {
         return FL_EINVAL;
     }
-    for (int i = 0; rc == FL_OK && i < CONFIGS && !ret->violated; i++) {
-        struct xw_cfg c = configs[i];
+    for (int i = 0; rc == FL_OK && i < xw_config_count && !ret->violated; i++) {
+        struct xw_cfg c = xw_configs[i];
 
         if (quick && c.large) {
             continue;
@@ -590,123 +284,4 @@ int emu_explore_quick(const char *mechanism, const struct fl_plants *plants, FIL
                       struct explore_result *ret)
 {
     return explore_all(mechanism, plants, true, out, ret);
-}
-
-/* --- walks ------------------------------------------------------------------------------------ */
-
-static bool is_fault(uint8_t kind)
-{
-    return kind == XW_A_GATE_REFUSE || kind == XW_A_ERROR || kind == XW_A_NO_CREDIT ||
-           kind == XW_A_MSG_TWICE || kind == XW_A_MSG_LOST || kind == XW_A_CRASH ||
-           kind == XW_A_CLOSE || kind == XW_A_PRESSURE || kind == XW_A_GHOST ||
-           kind == XW_A_SAMPLE || kind == XW_A_TIMER;
-}
-
-static struct xw_cfg walk_cfg(struct fl_rng *r, const struct fl_plants *plants)
-{
-    static const uint16_t thresholds[] = {0, 1, 63, 64};
-    struct xw_cfg c = {.name = "walk",
-                       .pages =
-                           (uint16_t)(1 + fl_rng_below(r, fl_rng_chance(r, 1, 2) ? 3 : XW_PAGES)),
-                       .threads = (uint16_t)(1 + fl_rng_below(r, 2)),
-                       .bufs = (uint16_t)(4 + fl_rng_below(r, XW_BUFS - 3)),
-                       .dclb_lines = (uint16_t)(1 + fl_rng_below(r, 8)),
-                       .threshold = thresholds[fl_rng_below(r, 4)],
-                       .log_batch = (uint16_t)(1 + fl_rng_below(r, XW_ENTRIES)),
-                       .retry_max = (uint16_t)(1 + fl_rng_below(r, 3)),
-                       .path = (uint8_t)fl_rng_below(r, 2),
-                       .evict = (uint8_t)fl_rng_below(r, 2),
-                       .exact = (uint8_t)fl_rng_below(r, 2),
-                       .plants = *plants};
-
-    c.nodes = (uint16_t)(c.pages > 1 ? 1 + fl_rng_below(r, XW_NODES) : 1);
-    c.capacity = (uint16_t)(4 * c.threads + fl_rng_below(r, 3));
-    c.budget = (struct xw_budget){.stores = 400,
-                                  .loads = 200,
-                                  .errors = (uint16_t)fl_rng_below(r, 12),
-                                  .dups = (uint16_t)fl_rng_below(r, 40),
-                                  .refusals = (uint16_t)fl_rng_below(r, 8),
-                                  .pressure = (uint16_t)fl_rng_below(r, 8),
-                                  .samples = 60,
-                                  .deadlines = (uint16_t)fl_rng_chance(r, 1, 8),
-                                  .crashes = (uint16_t)fl_rng_chance(r, 1, 6),
-                                  .closes = (uint16_t)fl_rng_chance(r, 1, 2)};
-    return c;
-}
-
-/* No more faults and no more work; close, and let everything end. */
-static void heal(struct xw *x, struct xw_state *s)
-{
-    uint16_t closes = (uint16_t)!s->closing;
-
-    (void)x;
-    s->left = (struct xw_budget){.closes = closes};
-    s->over = 1;
-}
-
-static struct xw_action choose(struct fl_rng *r, const struct xw_action *a, uint32_t n, bool over)
-{
-    struct xw_action c = a[0];
-
-    for (int i = 0; i < 8; i++) {
-        c = a[fl_rng_below(r, n)];
-        if (!is_fault(c.kind) || fl_rng_chance(r, 1, over ? 4 : 24)) {
-            break;
-        }
-    }
-    return c;
-}
-
-int emu_explore_walk(uint64_t seed, uint32_t steps, const struct fl_plants *plants, FILE *out,
-                     struct explore_result *ret)
-{
-    struct xw_action actions[XW_ACTIONS];
-    struct xw_state *s;
-    struct fl_errmsg err;
-    struct fl_rng r;
-    struct xw_cfg cfg;
-    struct xw x;
-    char text[256];
-    uint32_t n = 1;
-
-    memset(ret, 0, sizeof *ret);
-    fl_rng_init(&r, seed, 0, FL_RNG_SCHED, 0);
-    cfg = walk_cfg(&r, plants);
-    FL_ASSERT(xw_init(&x, &cfg, &err) == FL_OK);
-    s = state_new(&x);
-    if (s == NULL) {
-        return FL_ENOMEM;
-    }
-    xw_start(&x, s);
-    for (uint32_t i = 0; n > 0 && !x.violated; i++) {
-        struct xw_action a;
-
-        if (i == steps) {
-            heal(&x, s);
-        }
-        if (i == steps + 100000) {
-            xw_fail(&x, "W-end", "no end within 100000 steps after everything healed");
-        }
-        n = xw_actions(&x, s, actions);
-        if (n == 0 && i < steps) {
-            heal(&x, s);
-            n = xw_actions(&x, s, actions);
-        }
-        if (n == 0) {
-            xw_check_end(&x, s);
-            break;
-        }
-        a = choose(&r, actions, n, i >= steps);
-        if (out != NULL) {
-            xw_describe(&x, s, a, text, sizeof text);
-            fprintf(out, "%6u  %s\n", i, text);
-            fflush(out);
-        }
-        xw_apply(&x, s, a);
-        ret->transitions++;
-    }
-    collect(ret, &x);
-    ret->configs = 1;
-    free(s);
-    return FL_OK;
 }

@@ -153,6 +153,9 @@ struct xw_action {
     uint8_t kind, a, b, c;
 };
 
+extern const struct xw_cfg xw_configs[];
+extern const int xw_config_count;
+
 /** A configuration with the sizes of its block. */
 struct xw {
     struct xw_cfg cfg;
@@ -165,6 +168,12 @@ struct xw {
 };
 
 int xw_init(struct xw *x, const struct xw_cfg *cfg, struct fl_errmsg *err);
+
+/** Zeroed block for a state; free() it. NULL: out of memory. */
+struct xw_state *xw_state_new(const struct xw *x);
+
+/** Adds what was found while stepping to a result. */
+void xw_collect(struct explore_result *r, const struct xw *x);
 
 /** First state: region open, nothing cached. @s: x->size zeroed bytes, aligned to 64. */
 void xw_start(struct xw *x, struct xw_state *s);
