@@ -600,6 +600,38 @@ static void sqlite_runs_on_the_pool(void **state)
     unload(&x);
 }
 
+static void a_program_survives_the_loss_of_its_memory(void **state)
+{
+    (void)state;
+    char lua[600], cwd[400];
+    const char *const kinds[] = {
+        "kind = \"sqlite\", ops = 4000, source = \"/usr/share/common-licenses/GPL-3\"", lua};
+    assert_non_null(getcwd(cwd, sizeof(cwd)));
+    snprintf(lua, sizeof(lua),
+             "kind = \"lua\", ops = 400, source = \"%s/scenarios/workloads/tables.lua\"", cwd);
+    for (size_t i = 0; i < 2; i++) {
+        struct run x;
+        char text[1500];
+        snprintf(text, sizeof(text),
+                 "node \"c1\" { role = \"compute\", device_memory = \"512K\" }\n"
+                 "node \"m2\" { role = \"memory\", memory = \"32M\" }\n"
+                 "region \"db\" { on = \"c1\", size = \"32M\", backed_by = { \"m2\" } }\n"
+                 "workload \"prog\" { region = \"db\", %s }\n"
+                 "at (event (\"c1.page_fetched\", 600)) : kill (\"m2\")\n"
+                 "expect \"error.prog\" : is(\"FL_EPEERDEAD\")\n"
+                 "expect \"prog.match\" : equals(0)\n"
+                 "check { \"W3\", \"W8\" }\n",
+                 kinds[i]);
+        load(&x, text);
+        assert_int_equal(run(&x), FL_OK);
+        assert_nobody_left();
+        assert_int_equal(x.r->nodes[3].exit_code, 0);
+        assert_int_equal(x.r->nodes[3].signal, 0);
+        assert_int_equal(judge(&x), EMU_HELD);
+        unload(&x);
+    }
+}
+
 /* --- */
 
 static int setup(void **state)
@@ -642,6 +674,7 @@ int main(int argc, char **argv)
         T(wrong_keys_and_versions_are_refused_with_a_reason),
         T(a_node_says_what_is_wrong_with_its_command_line),
         T(sqlite_runs_on_the_pool),
+        T(a_program_survives_the_loss_of_its_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
