@@ -209,11 +209,19 @@ struct fl_event {
 
 #define FL_CALLS(X)                                                                                \
     X(FL_CALL_TIMER, "timer")                                                                      \
-    X(FL_CALL_SEND, "send") X(FL_CALL_RMA_READ, "rma_read") X(FL_CALL_RMA_WRITE, "rma_write")      \
-        X(FL_CALL_COMMIT, "commit") X(FL_CALL_FENCE, "fence") X(FL_CALL_GATE, "gate")              \
-            X(FL_CALL_SNAP, "snap") X(FL_CALL_INSTALL, "install") X(FL_CALL_MAP, "map")            \
-                X(FL_CALL_RESUME, "resume") X(FL_CALL_VCPU, "vcpu") X(FL_CALL_STORE, "store")      \
-                    X(FL_CALL_HALT, "halt")
+    X(FL_CALL_SEND, "send")                                                                        \
+    X(FL_CALL_RMA_READ, "rma_read")                                                                \
+    X(FL_CALL_RMA_WRITE, "rma_write")                                                              \
+    X(FL_CALL_COMMIT, "commit")                                                                    \
+    X(FL_CALL_FENCE, "fence")                                                                      \
+    X(FL_CALL_GATE, "gate")                                                                        \
+    X(FL_CALL_SNAP, "snap")                                                                        \
+    X(FL_CALL_INSTALL, "install")                                                                  \
+    X(FL_CALL_MAP, "map")                                                                          \
+    X(FL_CALL_RESUME, "resume")                                                                    \
+    X(FL_CALL_VCPU, "vcpu")                                                                        \
+    X(FL_CALL_STORE, "store")                                                                      \
+    X(FL_CALL_HALT, "halt")
 
 enum fl_call {
 #define X(e, name) e,
