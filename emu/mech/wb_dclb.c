@@ -104,13 +104,16 @@ void wb_on_dirty(struct wb *w, struct fl_env *e, const struct fl_event *ev)
     }
     idx = w->regions[ev->region].base + ev->page;
     p = wb_pg(w, idx);
-    if (p->state == WB_FETCHING) {
-        wb_set(p, WB_F_STORED); /* the grant took effect before its answer is here */
-        return;
+    if (p->state == WB_NOT_CACHED || wb_has(p, WB_F_MAP)) {
+        return; /* a sampling hint that was overtaken */
     }
-    if (p->state == WB_NOT_CACHED || wb_has(p, WB_F_MAP) ||
-        (wb_prot(p) == FL_PROT_NONE && !wb_has(p, WB_F_GATE))) {
-        return; /* a sampling hint that was overtaken: nobody can have stored to a closed page */
+    if (wb_prot(p) == FL_PROT_NONE) {
+        /* Nobody can have stored to a closed page: an overtaken hint, too, unless the page is just
+         * being opened and the news came before the answer. */
+        if (p->state == WB_FETCHING || wb_has(p, WB_F_GATE)) {
+            wb_set(p, WB_F_STORED);
+        }
+        return;
     }
     wb_touch(w, idx);
     if (forget(w, p, ev->mask)) {

@@ -192,7 +192,6 @@ static void fetched(struct wb *w, struct fl_env *e, uint32_t idx, enum fl_prot p
         wb_row(w, idx, WB_R2);
         fl_site(e, FL_SITE_DIRTY, at.region, at.page, 0);
     }
-    wb_clr(p, WB_F_STORED);
 }
 
 /* The mapping limit: pages must leave before this one can open. */
@@ -245,6 +244,7 @@ void wb_on_gate_up(struct wb *w, struct fl_env *e, uint64_t tag, int status)
 
     wb_clr(p, WB_F_GATE);
     if (status != FL_OK) {
+        wb_clr(p, WB_F_STORED);
         refused(w, e, idx);
         return;
     }
@@ -253,9 +253,11 @@ void wb_on_gate_up(struct wb *w, struct fl_env *e, uint64_t tag, int status)
     }
     if (p->state == WB_FETCHING) {
         fetched(w, e, idx, prot);
-    } else if (prot == FL_PROT_RW) { /* its lines are unknown from here on */
+    } else if (prot == FL_PROT_RW || wb_has(p, WB_F_STORED)) { /* its lines are unknown now */
+        wb_prot_set(p, FL_PROT_RW);
         wb_mark_dirty(w, e, idx, 0);
     }
+    wb_clr(p, WB_F_STORED);
     release(w, e, idx, wb_prot(p), FL_OK);
     if (w->regions[wb_at(w, idx).region].state != WB_OPEN) {
         wb_evict(w, e, idx, false); /* closed while it was being opened */

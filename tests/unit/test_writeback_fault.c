@@ -544,6 +544,29 @@ static void lowering_and_dropping_are_tried_again(void **state)
     fk_free(&f);
 }
 
+/* A sampling hint can be overtaken by a gate: a closed page has no new stores. */
+static void an_overtaken_hint_opens_nothing(void **state)
+{
+    struct wb_cfg cfg = fk_cfg();
+    struct fake *f = opened(&cfg);
+
+    (void)state;
+    fk_write(f, 0, 0, 0, 1);
+    FK_EV(f, .kind = FL_EV_PRESSURE, .a = 1);
+    fk_done(f, fk_find(f, FL_CALL_GATE), FL_OK);
+    FK_EV(f, .kind = FL_EV_DIRTY, .page = 0, .mask = 2);
+    assert_int_equal(fk_state(f, 0), WB_FLUSHING);
+    fk_load(f, 0, 0, 0);
+    FK_EV(f, .kind = FL_EV_DIRTY, .page = 0, .mask = 2);
+    fk_done(f, fk_find(f, FL_CALL_GATE), FL_ENOSPC);
+    assert_int_equal(fk_state(f, 0), WB_FLUSHING);
+    fk_load(f, 0, 0, 0);
+    FK_EV(f, .kind = FL_EV_DIRTY, .page = 0); /* true this time: told before the answer */
+    fk_done(f, fk_find(f, FL_CALL_GATE), FL_OK);
+    assert_int_equal(fk_state(f, 0), WB_DIRTY);
+    fk_free(&f);
+}
+
 /* --- planted bugs: each is a visible deviation ------------------------------------------------- */
 
 static struct fake *planted(struct wb_cfg *cfg, const char *id)
@@ -758,6 +781,7 @@ int main(void)
         cmocka_unit_test(a_refused_grant_makes_room_and_tries_again),
         cmocka_unit_test(a_refused_grant_with_no_room_fails),
         cmocka_unit_test(lowering_and_dropping_are_tried_again),
+        cmocka_unit_test(an_overtaken_hint_opens_nothing),
         cmocka_unit_test(plant_close_early),
         cmocka_unit_test(plant_drop_unacked),
         cmocka_unit_test(plant_drop_busy),
