@@ -144,7 +144,7 @@ for name in c0 m1; do
 done
 
 # --- faults of the plan --------------------------------------------------------------------------
-scenario 100000000 'at (event ("c0.page_fetched", 50)) : kill ("m0")
+scenario 100000 'at (event ("c0.page_fetched", 50)) : kill ("m0")
 expect "access_errors" : above (0)' '"W3"'
 "$farline" run "$tmp/s.lua" --out "$tmp/kill" >"$tmp/stdout" 2>&1
 result $? "a memory node killed by the plan is no violation"
