@@ -15,9 +15,11 @@ static void frames_round_trip(void **state)
     (void)state;
     uint8_t buf[TP_FRAME_BYTES + 1];
 
-    for (uint8_t kind = TP_FRAME_MSG; kind <= TP_FRAME_FENCE; kind++)
-        for (uint8_t cls = 0; cls < FL_CLASSES; cls++) {
-            struct tp_frame in = {kind, cls, 0x12345678, UINT64_C(0x23456789abcdef01)}, out;
+    for (unsigned kind = TP_FRAME_MSG; kind <= TP_FRAME_FENCE; kind++)
+        for (unsigned cls = 0; cls < FL_CLASSES; cls++) {
+            struct tp_frame in = {(uint8_t)kind, (uint8_t)cls, 0x12345678,
+                                  UINT64_C(0x23456789abcdef01)},
+                            out;
             size_t len = kind == TP_FRAME_MSG ? sizeof(buf) : TP_FRAME_BYTES;
             tp_frame_encode(&in, buf);
             assert_int_equal(tp_frame_decode(buf, len, &out), FL_OK);
