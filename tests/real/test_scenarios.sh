@@ -1,0 +1,31 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Every scenario that ships must hold: on tcp, on sockets, and in the simulator, where programs that
+# really touch memory are skipped.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+farline=${FARLINE:-build/farline}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+n=0
+bad=0
+
+for scenario in scenarios/writeback/*.lua; do
+    for fabric in tcp sockets sim; do
+        n=$((n + 1))
+        rm -rf "$work/run"
+        timeout 120 "$farline" run "$scenario" --fabric "$fabric" --out "$work/run" >"$work/out" 2>&1
+        rc=$?
+        # 77: only in the simulator, and only for programs
+        if [ $rc -eq 0 ] || { [ $rc -eq 77 ] && [ $fabric = sim ] && grep -qE 'kind = "(sqlite|lua)"' "$scenario"; }; then
+            echo "ok $n - $scenario on $fabric"
+        else
+            echo "not ok $n - $scenario on $fabric: exit status $rc"
+            sed 's/^/# /' "$work/out" | tail -n 40
+            bad=1
+        fi
+    done
+done
+[ $n -ge 30 ] || bad=1
+echo "1..$n"
+exit $bad
