@@ -365,8 +365,8 @@ static void heartbeats_are_the_only_wakeups(void **state)
     fab_until(p.f, fab_has_done, 1, 100);
     uint64_t before = wakeups(p.f);
     fab_until(p.f, fab_has_done, 1, 1000);
-    /* Ten sent, ten received, a few that return credits. */
-    assert_in_range(wakeups(p.f) - before, 10, 50);
+    /* Ten sent, ten received, a few that return credits; one wakeup may serve several. */
+    assert_in_range(wakeups(p.f) - before, 5, 50);
     pair_free(&p);
 }
 
