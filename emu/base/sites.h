@@ -31,7 +31,8 @@
     X(FL_SITE_FENCE_DONE, "fence_done", "W", "node", "status", "fence answered")                   \
     X(FL_SITE_PEER_LOST, "peer_lost", "W", "node", "-", "device learned that a node is gone")      \
     X(FL_SITE_LOG_RX, "log_rx", "W", "entries", "seq", "memory node received a log batch")         \
-    X(FL_SITE_LOG_COMMIT, "log_commit", "W", "entries", "seq", "commit record of a batch written") \
+    X(FL_SITE_LOG_COMMIT, "log_commit", "W", "entries", "seq",                                     \
+      "batch is whole: it will be applied")                                                        \
     X(FL_SITE_LOG_APPLY, "log_apply", "W", "page", "lines", "one page of a batch unpacked")        \
     X(FL_SITE_LOG_STALE, "log_stale", "W", "page", "seq", "older or duplicate entry ignored")      \
     X(FL_SITE_LEASE, "lease", "W", "region", "status", "memory node answered an open request")
