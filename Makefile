@@ -133,7 +133,7 @@ check-asan: $(call bin,build-asan,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) build-asan
 	@$(ASAN_ENV) ci/run-tests asan --build build-asan --timeout 400 $(filter-out %/farline,$^) $(REAL_SH)
 
 # With addresses at random places TSan's shadow may not fit: off where this machine lets us.
-check-tsan: $(call bin,build-tsan,$(UNIT_SRC) $(SIM_SRC)) ## unit and simulator tests with ThreadSanitizer (exclusions: ci/tsan-excluded.txt)
+check-tsan: $(call bin,build-tsan,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) ## tests with ThreadSanitizer, traps included (exclusions: ci/tsan-excluded.txt)
 	@ci/run-tests tsan --build build-tsan --timeout 400 --exclude ci/tsan-excluded.txt \
 		$(if $(shell setarch -R true 2>&1),,--wrap 'setarch -R') $^
 
