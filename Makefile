@@ -27,8 +27,8 @@ TP_SRC = $(wildcard transport/*.c)
 MECH_SRC = $(wildcard emu/mech/*.c)
 EMU_SRC = $(filter-out emu/main.c,$(wildcard emu/*.c))
 LIB_SRC = $(BASE_SRC) $(COH_SRC) $(TP_SRC) $(MECH_SRC) $(EMU_SRC)
-SUPPORT_SRC = $(filter-out $(wildcard tests/*/test_*.c),\
-	$(wildcard tests/support/*.c tests/unit/*.c tests/sim/*.c tests/real/*.c))
+SUPPORT_SRC = $(filter-out $(wildcard tests/*/test_*.c tests/bench/bench_*.c),\
+	$(wildcard tests/support/*.c tests/unit/*.c tests/sim/*.c tests/real/*.c tests/bench/*.c))
 UNIT_SRC = $(wildcard tests/unit/test_*.c)
 SIM_SRC = $(wildcard tests/sim/test_*.c)
 REAL_SRC = $(wildcard tests/real/test_*.c)
