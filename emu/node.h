@@ -27,6 +27,9 @@ struct emu_loop {
     void (*wake_soon)(void *arg, struct emu_node *n);
     /** A site was passed for the @nth time (from 1). Fires steps of the plan; may not return. */
     void (*site)(void *arg, struct emu_node *n, enum fl_site site, uint64_t nth);
+    /** The connections to a peer are up, or down (@cause: FL_OK when it left in good order). May be
+     * NULL. */
+    void (*peer)(void *arg, struct emu_node *n, uint16_t peer, bool up, int cause);
     /** A request (open, close) of emu_node_open/close ended. */
     void (*answer)(void *arg, struct emu_node *n, uint32_t ticket, int status);
 };

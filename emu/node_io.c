@@ -436,9 +436,17 @@ static void on_credit(void *arg, uint16_t peer, enum fl_class cls)
     post_peer(arg, FL_EV_CREDIT, peer, cls, FL_OK);
 }
 
+static void tell_peer(struct emu_node *n, uint16_t peer, bool up, int cause)
+{
+    if (n->cfg.loop.peer != NULL) {
+        n->cfg.loop.peer(n->cfg.loop.arg, n, peer, up, cause);
+    }
+}
+
 static void on_peer_up(void *arg, uint16_t peer, uint64_t incarnation)
 {
     post_peer(arg, FL_EV_PEER_UP, peer, incarnation, FL_OK);
+    tell_peer(arg, peer, true, FL_OK);
 }
 
 static void on_peer_down(void *arg, uint16_t peer, uint64_t incarnation, int cause)
@@ -449,6 +457,7 @@ static void on_peer_down(void *arg, uint16_t peer, uint64_t incarnation, int cau
         oracle_on_peer_down(n->oracle, peer);
     }
     post_peer(n, FL_EV_PEER_DOWN, peer, incarnation, cause);
+    tell_peer(n, peer, false, cause);
 }
 
 static void on_landed(void *arg, uint16_t peer, uint32_t bytes)

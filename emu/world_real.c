@@ -91,54 +91,25 @@ static void on_threads(evutil_socket_t fd, short what, void *arg)
     rw_threads_done(arg);
 }
 
-/* --- peers, looked at on their way to the node ---------------------------------------------- */
-
-static void h_done(void *arg, uint64_t tag, int status)
+static void loop_peer(void *arg, struct emu_node *n, uint16_t peer, bool up, int cause)
 {
     struct rw *w = arg;
-    w->inner.done(w->inner.arg, tag, status);
-}
-
-static void h_msg(void *arg, uint16_t peer, const struct fl_msg *m, const uint8_t *payload,
-                  size_t payload_bytes)
-{
-    struct rw *w = arg;
-    w->inner.msg(w->inner.arg, peer, m, payload, payload_bytes);
-}
-
-static void h_credit(void *arg, uint16_t peer, enum fl_class cls)
-{
-    struct rw *w = arg;
-    w->inner.credit(w->inner.arg, peer, cls);
-}
-
-static void h_peer_up(void *arg, uint16_t peer, uint64_t incarnation)
-{
-    struct rw *w = arg;
-    w->inner.peer_up(w->inner.arg, peer, incarnation);
-    if (peer < w->plan->node_count)
+    (void)n;
+    if (peer >= w->plan->node_count)
+        return;
+    const char *name = w->plan->nodes[peer].name;
+    if (up) {
         w->peer_up[peer] = 1;
-    rw_connected(w);
-}
-
-static void h_peer_down(void *arg, uint16_t peer, uint64_t incarnation, int cause)
-{
-    struct rw *w = arg;
-    const char *name = peer < w->plan->node_count ? w->plan->nodes[peer].name : "?";
+        rw_connected(w);
+        return;
+    }
     fl_log(cause ? FL_LOG_WARN : FL_LOG_INFO, "peer %s is down: %s", name, fl_strerror(cause));
-    w->inner.peer_down(w->inner.arg, peer, incarnation, cause);
-    if (w->connecting && !w->connected && peer < w->plan->node_count && w->peer_need[peer]) {
+    if (w->connecting && !w->connected && w->peer_need[peer]) {
         struct fl_errmsg err;
         fl_fail(&err, cause, "cannot connect to %s: %s", name, fl_strerror(cause));
         rw_tell_failure(w, cause ? cause : FL_ECONN, err.text);
         rw_exit(1);
     }
-}
-
-static void h_landed(void *arg, uint16_t peer, uint32_t bytes)
-{
-    struct rw *w = arg;
-    w->inner.landed(w->inner.arg, peer, bytes);
 }
 
 /* --- building ------------------------------------------------------------------------------- */
@@ -174,6 +145,7 @@ static int make_node(struct rw *w, struct fl_errmsg *err)
                                         .wake_at = wake_at,
                                         .wake_soon = wake_soon,
                                         .site = rw_site,
+                                        .peer = loop_peer,
                                         .answer = loop_answer},
                                .trace = w->trace,
                                .tracker = w->trk,
@@ -184,19 +156,12 @@ static int make_node(struct rw *w, struct fl_errmsg *err)
 static int make_port(struct rw *w, struct tp_addr *ret_addr, struct fl_errmsg *err)
 {
     struct tp_cfg cfg;
-    const struct tp_handler h = {.arg = w,
-                                 .done = h_done,
-                                 .msg = h_msg,
-                                 .credit = h_credit,
-                                 .peer_up = h_peer_up,
-                                 .peer_down = h_peer_down,
-                                 .landed = h_landed};
     emu_node_port_cfg(w->plan, w->self, &cfg);
     cfg.incarnation = 1;
     cfg.provider = w->fabric;
     cfg.wait = w->wait;
     ctl_key_derive(w->key, "farline fabric", cfg.key);
-    w->inner = emu_node_handler(w->node);
+    const struct tp_handler h = emu_node_handler(w->node);
     int rv = tp_ofi_new(w->base, &cfg, &h, &w->port, err);
     if (!rv)
         rv = emu_node_attach(w->node, w->port, err);

@@ -52,7 +52,6 @@ struct rw {
     struct emu_node *node;
     struct tp_port *port;
     struct coh_tracker *trk;
-    struct tp_handler inner; /* of the node; peer_up and peer_down are looked at on the way */
     struct history *history; /* NULL: not kept */
     struct fl_trace *trace;
     uint64_t epoch_ns; /* times of this run count from here */

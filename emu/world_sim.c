@@ -167,45 +167,14 @@ static void loop_answer(void *arg, struct emu_node *node, uint32_t ticket, int s
     }
 }
 
-/* --- peers, looked at on their way to the node ---------------------------------------------- */
-
-static void h_done(void *arg, uint64_t tag, int status)
+static void loop_peer(void *arg, struct emu_node *node, uint16_t peer, bool up, int cause)
 {
-    struct ws_node *n = arg;
-    n->inner.done(n->inner.arg, tag, status);
+    (void)peer;
+    (void)cause;
+    ws_node_of(arg, node)->peers_up += up;
 }
 
-static void h_msg(void *arg, uint16_t peer, const struct fl_msg *m, const uint8_t *payload,
-                  size_t payload_bytes)
-{
-    struct ws_node *n = arg;
-    n->inner.msg(n->inner.arg, peer, m, payload, payload_bytes);
-}
-
-static void h_credit(void *arg, uint16_t peer, enum fl_class cls)
-{
-    struct ws_node *n = arg;
-    n->inner.credit(n->inner.arg, peer, cls);
-}
-
-static void h_peer_up(void *arg, uint16_t peer, uint64_t incarnation)
-{
-    struct ws_node *n = arg;
-    n->peers_up++;
-    n->inner.peer_up(n->inner.arg, peer, incarnation);
-}
-
-static void h_peer_down(void *arg, uint16_t peer, uint64_t incarnation, int cause)
-{
-    struct ws_node *n = arg;
-    n->inner.peer_down(n->inner.arg, peer, incarnation, cause);
-}
-
-static void h_landed(void *arg, uint16_t peer, uint32_t bytes)
-{
-    struct ws_node *n = arg;
-    n->inner.landed(n->inner.arg, peer, bytes);
-}
+/* --- what lands at memory nodes -------------------------------------------------------------- */
 
 /** Chunk and page behind an offset of a memory node's pool. */
 static bool slot_at(const struct ws_node *n, uint64_t off, struct fl_slot *ret)
@@ -270,15 +239,8 @@ static int make_port(struct ws_node *n, struct fl_errmsg *err)
 {
     struct ws *w = n->w;
     struct tp_cfg cfg;
-    const struct tp_handler h = {.arg = n,
-                                 .done = h_done,
-                                 .msg = h_msg,
-                                 .credit = h_credit,
-                                 .peer_up = h_peer_up,
-                                 .peer_down = h_peer_down,
-                                 .landed = h_landed};
     emu_node_port_cfg(w->p, n->idx, &cfg);
-    n->inner = emu_node_handler(n->node);
+    const struct tp_handler h = emu_node_handler(n->node);
     int rc = tp_sim_new(w->net, &cfg, &h, &n->port, err);
     if (rc == FL_OK)
         rc = emu_node_attach(n->node, n->port, err);
@@ -302,6 +264,7 @@ static int make_node(struct ws_node *n, struct fl_errmsg *err)
                                         .wake_at = loop_wake_at,
                                         .wake_soon = loop_wake_soon,
                                         .site = ws_site,
+                                        .peer = loop_peer,
                                         .answer = loop_answer},
                                .trace = w->trace,
                                .tracker = n->trk,

@@ -39,7 +39,6 @@ struct ws_node {
     struct tp_port *port;    /* owned by the node */
     struct tp_addr addr;
     struct fl_rng sched;
-    struct tp_handler inner;
     uint64_t timer;           /* in the event queue, 0: none */
     bool soon;                /* a run is scheduled */
     bool dead, paused, stale; /* stale: something fell due during the pause */

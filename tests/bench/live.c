@@ -31,7 +31,6 @@ struct live {
     struct emu_node *node;
     struct tp_port *port;
     struct coh_tracker *trk;
-    struct tp_handler inner; /* of the node */
     struct event *timer_ev, *ask_ev, *trk_ev;
     int timer_fd, ask_fd;
     bool soon, connected, quit;
@@ -137,49 +136,20 @@ static void on_ask(evutil_socket_t fd, short what, void *arg)
         l->quit = true;
 }
 
-/* --- peers, looked at on their way to the node, as in a run ---------------------------------- */
-
-static void h_done(void *arg, uint64_t tag, int status)
+static void loop_peer(void *arg, struct emu_node *n, uint16_t peer, bool up, int cause)
 {
     struct live *l = arg;
-    l->inner.done(l->inner.arg, tag, status);
-}
-
-static void h_msg(void *arg, uint16_t peer, const struct fl_msg *m, const uint8_t *payload,
-                  size_t payload_bytes)
-{
-    struct live *l = arg;
-    l->inner.msg(l->inner.arg, peer, m, payload, payload_bytes);
-}
-
-static void h_credit(void *arg, uint16_t peer, enum fl_class cls)
-{
-    struct live *l = arg;
-    l->inner.credit(l->inner.arg, peer, cls);
-}
-
-static void h_peer_up(void *arg, uint16_t peer, uint64_t incarnation)
-{
-    struct live *l = arg;
-    l->inner.peer_up(l->inner.arg, peer, incarnation);
-    l->connected = true;
-    if (l->self == COMPUTE)
-        sem_post(&l->answered);
-}
-
-static void h_peer_down(void *arg, uint16_t peer, uint64_t incarnation, int cause)
-{
-    struct live *l = arg;
-    l->inner.peer_down(l->inner.arg, peer, incarnation, cause);
+    (void)n;
+    (void)peer;
+    if (up) {
+        l->connected = true;
+        if (l->self == COMPUTE)
+            sem_post(&l->answered);
+        return;
+    }
     if (l->self == COMPUTE && !l->quit)
         die("the memory node is down", fl_strerror(cause));
     l->quit = true;
-}
-
-static void h_landed(void *arg, uint16_t peer, uint32_t bytes)
-{
-    struct live *l = arg;
-    l->inner.landed(l->inner.arg, peer, bytes);
 }
 
 /* --- building ------------------------------------------------------------------------------- */
@@ -209,6 +179,7 @@ static void make_node(struct live *l)
                                         .now_ns = now_ns,
                                         .wake_at = wake_at,
                                         .wake_soon = wake_soon,
+                                        .peer = loop_peer,
                                         .answer = loop_answer},
                                .tracker = l->trk};
     check(emu_node_new(&cfg, &l->node, &err), "node", &err);
@@ -218,16 +189,9 @@ static void make_port(struct live *l, struct tp_addr *ret_addr)
 {
     struct fl_errmsg err = {{0}};
     struct tp_cfg cfg;
-    const struct tp_handler h = {.arg = l,
-                                 .done = h_done,
-                                 .msg = h_msg,
-                                 .credit = h_credit,
-                                 .peer_up = h_peer_up,
-                                 .peer_down = h_peer_down,
-                                 .landed = h_landed};
     emu_node_port_cfg(l->plan, l->self, &cfg);
     cfg.wait = l->wait;
-    l->inner = emu_node_handler(l->node);
+    const struct tp_handler h = emu_node_handler(l->node);
     check(tp_ofi_new(l->base, &cfg, &h, &l->port, &err), "port", &err);
     check(emu_node_attach(l->node, l->port, &err), "attach", &err);
     check(l->port->ops->listen(l->port, ret_addr, &err), "listen", &err);
