@@ -41,6 +41,12 @@ void coh_maps_undo(struct coh_maps *m, int64_t delta)
     atomic_fetch_sub_explicit(&m->ours, delta, memory_order_relaxed);
 }
 
+int64_t coh_maps_count(const struct coh_maps *m)
+{
+    int64_t n = atomic_load_explicit(&m->ours, memory_order_relaxed);
+    return n > 0 ? n : 0;
+}
+
 /* Reads the lines "lo-hi perms ..." in pieces: of each, only the digits before '-' matter. */
 struct scan {
     uintptr_t addr;

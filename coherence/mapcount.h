@@ -19,7 +19,7 @@ enum {
 };
 
 struct coh_maps {
-    _Atomic int64_t ours;   /* mappings of the regions' application views */
+    _Atomic int64_t ours;   /* mappings of the regions' application views; an estimate */
     _Atomic int64_t others; /* all the rest of the process */
     int64_t limit;          /* vm.max_map_count */
 };
@@ -39,6 +39,9 @@ bool coh_maps_reserve(struct coh_maps *m, int64_t delta, bool raising);
 
 /** Takes back what coh_maps_reserve accounted. Async-signal-safe. */
 void coh_maps_undo(struct coh_maps *m, int64_t delta);
+
+/** What is accounted; never below 0, although races can make the estimate fall below it. */
+int64_t coh_maps_count(const struct coh_maps *m);
 
 /** Counts again from /proc/self/maps; @spans are the regions. One thread at a time. */
 void coh_maps_resync(struct coh_maps *m, const struct coh_span *spans, size_t span_count);

@@ -109,9 +109,18 @@ void mp_resync(struct mp_tracker *t)
     t->gates_since_resync = 0;
 }
 
+/* The device and a thread that change neighbouring pages at once each see the other's as it was,
+ * and both account for the border between them: the count drifts, even below what is possible. */
+static bool impossible(const struct mp_tracker *t)
+{
+    return atomic_load_explicit(&t->maps.ours, memory_order_relaxed) < 1;
+}
+
 /* Accounts for the change; near the limit the count is checked against the kernel's first. */
 static bool reserve_maps(struct mp_tracker *t, const struct range_facts *f)
 {
+    if (t->gates_since_resync >= RESYNC_EVERY && impossible(t))
+        mp_resync(t);
     if (coh_maps_reserve(&t->maps, f->delta, f->raising))
         return true;
     if (t->gates_since_resync < RESYNC_EVERY)

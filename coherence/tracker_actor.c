@@ -57,7 +57,7 @@ struct actor {
     uint32_t urgent; /* notes in it that wake the device even when armed */
     bool armed;
     uint32_t twin_limit;
-    uint64_t mappings;
+    int64_t mappings; /* an estimate: borders that change at once are counted twice */
     struct coh_stats stats;
 };
 
@@ -175,8 +175,8 @@ static int64_t border_delta(const struct region *r, uint32_t page, uint32_t coun
 
 static bool reserve_mappings(struct actor *t, int64_t delta, bool raising)
 {
-    uint64_t want = t->mappings + (uint64_t)delta;
-    if (t->cfg.mappings_max && raising && delta > 0 && want > t->cfg.mappings_max)
+    int64_t want = t->mappings + delta;
+    if (t->cfg.mappings_max && raising && delta > 0 && want > (int64_t)t->cfg.mappings_max)
         return false;
     t->mappings = want;
     return true;
@@ -480,7 +480,7 @@ static enum coh_act copy_twin(struct actor *t, uint32_t ticket)
         if (p->twin != NO_FRAME)
             memcpy(frame(t, p->twin), bytes_of(t, p), FL_PAGE_BYTES);
         else
-            t->mappings -= (uint64_t)delta;
+            t->mappings -= delta;
         room = p->twin != NO_FRAME;
     }
     if (!room) {
@@ -644,7 +644,7 @@ static void actor_region_remove(struct coh_tracker *base, uint16_t region)
 static void actor_stats(struct coh_tracker *base, struct coh_stats *ret)
 {
     *ret = of(base)->stats;
-    ret->mappings = of(base)->mappings;
+    ret->mappings = of(base)->mappings > 0 ? (uint64_t)of(base)->mappings : 0;
 }
 
 static void actor_free(struct coh_tracker **base)

@@ -241,7 +241,7 @@ static void mp_stats(struct coh_tracker *base, struct coh_stats *ret)
     *ret = (struct coh_stats){.map_refusals = t->refusals,
                               .resident_pages = t->resident,
                               .resident_pages_max = t->resident_max,
-                              .mappings = (uint64_t)atomic_load(&t->maps.ours),
+                              .mappings = (uint64_t)coh_maps_count(&t->maps),
                               .twins = coh_twins_used(t->twins),
                               .twins_max = coh_twins_used_max(t->twins)};
     for (uint32_t i = 0; i < t->cfg.threads_max; i++) {
