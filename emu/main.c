@@ -54,6 +54,7 @@ static int unknown(const char *word)
 
 int main(int argc, char **argv)
 {
+    emu_own_signals();
     if (argc < 2) {
         usage(stderr);
         return EMU_USAGE;

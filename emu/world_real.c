@@ -266,14 +266,11 @@ struct node_args {
     int token_fd, version;
 };
 
-/** Libraries behind libfabric (infinipath, psm2) take over the signals of crashes when they are
- * loaded and turn them into exit(1). A crash must look like one. */
-static void own_signals(void)
+void emu_own_signals(void)
 {
     static const int sigs[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGINT, SIGTERM};
     for (size_t i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
         signal(sigs[i], SIG_DFL);
-    signal(SIGPIPE, SIG_IGN);
 }
 
 static int parse_number(const char *text, int min, int max)
@@ -383,7 +380,8 @@ int emu_node_main(int argc, char **argv)
     struct node_args a;
     struct fl_errmsg err = {{0}};
     w.threads_fd = w.timer_fd = -1;
-    own_signals();
+    emu_own_signals();
+    signal(SIGPIPE, SIG_IGN);
     int rv = parse_args(argc, argv, &a, &err);
     if (rv) {
         fprintf(stderr, "farline node: %s\n", err.text);
