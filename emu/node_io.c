@@ -104,6 +104,21 @@ static void span_add(struct emu_node *n, uint32_t op_idx, unsigned first, unsign
     op->spans_left++;
 }
 
+/* Checksums and erasure codes: no fabric of this version has them. */
+static bool unbuilt(struct emu_node *n, const struct fl_rma *rma)
+{
+    if (!rma->want_sum && rma->share == 0) {
+        return false;
+    }
+    node_post(n, &(struct fl_event){.kind = FL_EV_DONE,
+                                    .tag = rma->tag,
+                                    .status = FL_ENOSYS,
+                                    .node = rma->slot.node,
+                                    .region = rma->region,
+                                    .page = rma->page});
+    return true;
+}
+
 static void op_post(struct emu_node *n, const struct fl_rma *rma, bool write)
 {
     uint32_t idx = op_take(n, rma, write);
@@ -125,8 +140,12 @@ static void op_post(struct emu_node *n, const struct fl_rma *rma, bool write)
 
 void node_rma_read(struct fl_env *e, const struct fl_rma *op)
 {
-    node_trace(of(e), FL_TR_CALL, FL_CALL_RMA_READ, op->region, op->page, op->mask, op->buf);
-    op_post(of(e), op, false);
+    struct emu_node *n = of(e);
+
+    node_trace(n, FL_TR_CALL, FL_CALL_RMA_READ, op->region, op->page, op->mask, op->buf);
+    if (!unbuilt(n, op)) {
+        op_post(n, op, false);
+    }
 }
 
 void node_rma_write(struct fl_env *e, const struct fl_rma *op)
@@ -134,6 +153,9 @@ void node_rma_write(struct fl_env *e, const struct fl_rma *op)
     struct emu_node *n = of(e);
 
     node_trace(n, FL_TR_CALL, FL_CALL_RMA_WRITE, op->region, op->page, op->mask, op->seq);
+    if (unbuilt(n, op)) {
+        return;
+    }
     n->page_grain_bytes += FL_PAGE_BYTES;
     if (n->oracle != NULL) {
         oracle_on_post(n->oracle, op, node_buf(n, op->buf));
