@@ -133,8 +133,10 @@ static int list_scenarios(void)
 
 static int list_trackers(void)
 {
-    puts("mprotect   page protection and SIGSEGV; lines by comparing with a twin (real, default)");
-    puts("actor      exact: the generator says what it stores (simulator)");
+    puts("mprotect       page protection and SIGSEGV; lines by comparing with a twin (real, "
+         "default)");
+    puts("actor          exact: the generator says what it stores (simulator, default)");
+    puts("actor-sampled  pages, and lines by comparing with a twin, as mprotect (simulator)");
     return EMU_HELD;
 }
 

@@ -12,14 +12,15 @@
 #include "emu/plan_fields.h"
 
 const char *const cmd_fabrics[] = {"tcp", "sockets", "verbs", "sim", NULL};
-const char *const cmd_trackers[] = {"mprotect", "actor", NULL};
+const char *const cmd_trackers[] = {"mprotect", "actor", "actor-sampled", NULL};
 static const char *const waits[] = {"adaptive", "block", "spin", NULL};
 
 static const char help[] =
     "usage: farline run SCENARIO.lua... [options]\n"
     "  --fabric tcp|sockets|verbs|sim   what carries the traffic (tcp)\n"
     "  --wait adaptive|block|spin       how processes wait for completions (adaptive)\n"
-    "  --tracker mprotect|actor         how stores are seen (mprotect; actor with sim)\n"
+    "  --tracker NAME                   how stores are seen: mprotect; with sim actor (exact\n"
+    "                                   lines) or actor-sampled (lines by diff)\n"
     "  --seed N                         seed of everything random\n"
     "  --set PATH=VALUE                 change a setting, such as region.heap.threshold=8\n"
     "  --plant ID                       switch on a planted bug (`farline list plants`)\n"
@@ -171,9 +172,10 @@ static int check_together(struct cmd_opts *o)
 
     if (o->run.tracker == NULL)
         o->run.tracker = sim ? "actor" : "mprotect";
-    if (sim != (strcmp(o->run.tracker, "actor") == 0))
+    if (sim == (strcmp(o->run.tracker, "mprotect") == 0))
         return cmd_usage("tracker %s does not go with fabric %s; %s", o->run.tracker, o->run.fabric,
-                         sim ? "the simulator uses actor" : "real processes use mprotect");
+                         sim ? "the simulator uses actor or actor-sampled"
+                             : "real processes use mprotect");
     if (o->tap && o->json)
         return cmd_usage("--tap and --json both print on stdout; choose one");
     if (o->file_count == 0)

@@ -34,6 +34,8 @@ static void the_defaults_are_real_processes_over_tcp(void **state)
     assert_null(o.out);
     assert_int_equal(parse(&o, "a.lua --fabric sim"), EMU_HELD);
     assert_string_equal(o.run.tracker, "actor");
+    assert_int_equal(parse(&o, "a.lua --fabric sim --tracker actor-sampled"), EMU_HELD);
+    assert_string_equal(o.run.tracker, "actor-sampled");
 }
 
 static void options_may_stand_anywhere(void **state)
@@ -67,6 +69,7 @@ static void wrong_arguments_are_refused(void **state)
         "a.lua --tracker eyes",
         "a.lua --fabric sim --tracker mprotect",
         "a.lua --tracker actor",
+        "a.lua --tracker actor-sampled",
         "a.lua --seed -1",
         "a.lua --seed 9223372036854775808",
         "a.lua --seed 1x",
