@@ -258,6 +258,9 @@ void wb_on_gate_up(struct wb *w, struct fl_env *e, uint64_t tag, int status)
         wb_mark_dirty(w, e, idx, 0);
     }
     wb_clr(p, WB_F_STORED);
+    if (wb_is_dirty(p)) { /* the period runs before the first store can happen */
+        wb_arm_period(w, e, wb_at(w, idx).region);
+    }
     release(w, e, idx, wb_prot(p), FL_OK);
     if (w->regions[wb_at(w, idx).region].state != WB_OPEN) {
         wb_evict(w, e, idx, false); /* closed while it was being opened */
