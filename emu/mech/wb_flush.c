@@ -104,15 +104,6 @@ static void post_direct(struct wb *w, struct fl_env *e, uint32_t idx)
 
     p->step = WB_S_POSTED;
     fl_rma_write(e, &op);
-    if (wb_planted(w, FL_PLANT_NEIGHBOUR)) { /* the run goes on into the next page of the chunk */
-        uint32_t pages = w->cfg.regions[at.region].chunks[at.chunk].page_count;
-
-        op.tag = wb_tag(WB_T_FORGET, 0, 0);
-        op.slot.page = (op.slot.page + 1) % pages;
-        op.mask = 1;
-        op.whole = 0;
-        fl_rma_write(e, &op);
-    }
     if (wb_planted(w, FL_PLANT_LOCAL_ACK) ||
         (wb_planted(w, FL_PLANT_DROP_UNACKED) && wb_has(p, WB_F_EVICT))) {
         p->buf = 0; /* given back when the answer comes */
@@ -139,14 +130,15 @@ static void lose(struct wb *w, struct fl_env *e, uint32_t idx, fl_mask lines)
     wb_serve(w, e, idx);
 }
 
-/* Nothing to send: W-r4a. */
+/* Nothing to send: W-r4a. A page dirty as a whole comes here by a planted bug only. */
 static void found_clean(struct wb *w, struct fl_env *e, uint32_t idx)
 {
     struct wb_page *p = wb_pg(w, idx);
 
     wb_buf_release(w, p);
     p->inflight = 0;
-    wb_row(w, idx, WB_R4A);
+    wb_clr(p, WB_F_WHOLE);
+    wb_row(w, idx, p->state == WB_DIRTY ? WB_R4A : WB_R9B);
     wb_serve(w, e, idx);
     wb_settle(w, e, idx);
 }
@@ -198,6 +190,10 @@ static void snap_and_send(struct wb *w, struct fl_env *e, uint32_t idx)
         wb_set(p, WB_F_WHOLE);
         p->inflight =
             wb_planted(w, FL_PLANT_COARSE_LINES) ? first_lines(m, threshold) : FL_MASK_ALL;
+    }
+    if (p->inflight == 0) { /* planted, and T = 0: not one line is left */
+        found_clean(w, e, idx);
+        return;
     }
     p->seq++;
     wb_row(w, idx, p->state == WB_DIRTY ? WB_R4 : WB_R5);

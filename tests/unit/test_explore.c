@@ -92,7 +92,6 @@ static void walks_find_planted_bugs(void **state)
         {"W-retire-on-post", "W2 W3"},
         {"W-dclb-drop", "W2 W3"},
         {"W-send-clean", "W4"},
-        {"W-neighbour", "W4"},
         {"W-miscount", "W5"},
         {"W-skip-period", "W6"},
         {"W-skip-fence", "W7 W3 W-end"},
