@@ -140,6 +140,15 @@ static void l_site(void *arg, struct emu_node *n, enum fl_site site, uint64_t nt
     (void)nth;
 }
 
+static void l_peer(void *arg, struct emu_node *n, uint16_t peer, bool up, int cause)
+{
+    (void)arg;
+    (void)n;
+    (void)peer;
+    (void)up;
+    (void)cause;
+}
+
 static void l_answer(void *arg, struct emu_node *n, uint32_t ticket, int status)
 {
     (void)arg;
@@ -165,7 +174,13 @@ static void talk_start(struct talk *t, const struct plan *p)
     const struct emu_node_cfg node = {.plan = p,
                                       .self = 1,
                                       .incarnation = 1,
-                                      .loop = {t, l_now, l_wake_at, l_wake_soon, l_site, l_answer},
+                                      .loop = {.arg = t,
+                                               .now_ns = l_now,
+                                               .wake_at = l_wake_at,
+                                               .wake_soon = l_wake_soon,
+                                               .site = l_site,
+                                               .peer = l_peer,
+                                               .answer = l_answer},
                                       .oracles = true};
     t->q = fl_evq_new();
     t->net = tp_simnet_new(t->q, p->seed, p->node_count);
