@@ -45,7 +45,7 @@ void wb_canon(struct wb *w)
         }
     }
     w->batch_seq = 0;
-    w->buf_head = 0;
+    w->buf_head = w->buf_tail = 0;
     while (b != 0) { /* which is free matters, not the order */
         uint16_t *link = wb_buf_link(w, b - 1);
 

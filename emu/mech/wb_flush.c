@@ -103,6 +103,7 @@ static void post_direct(struct wb *w, struct fl_env *e, uint32_t idx)
                         .deadline_ns = w->cfg.regions[at.region].op_deadline_ns};
 
     p->step = WB_S_POSTED;
+    w->posted++;
     fl_rma_write(e, &op);
     if (wb_planted(w, FL_PLANT_LOCAL_ACK) ||
         (wb_planted(w, FL_PLANT_DROP_UNACKED) && wb_has(p, WB_F_EVICT))) {
@@ -347,6 +348,7 @@ void wb_on_write(struct wb *w, struct fl_env *e, uint64_t tag, int status)
     struct wb_page *p = wb_pg(w, idx);
     struct wb_at at = wb_at(w, idx);
 
+    w->posted--;
     if (status == FL_OK) {
         wb_buf_put(w, buf);
         wb_node_progress(w, at.node);
@@ -365,7 +367,18 @@ void wb_on_write(struct wb *w, struct fl_env *e, uint64_t tag, int status)
     wb_flush_failed(w, e, idx, status);
 }
 
-/* One page from the head of a due list; false when buffers have run out. */
+/* Each write that ends gives back one buffer, enough for a group of one page: one gate and one
+ * write for each. Where nobody waits for the page, buffers for a whole group come together first.
+ * They do come: every write that is out has its answer. */
+static bool gathers(const struct wb *w, const struct wb_page *p, uint16_t region)
+{
+    uint32_t group = WB_GROUP_MAX + 1, third = w->cfg.buf_count / 3;
+    bool wanted = wb_has(p, WB_F_EVICT) && w->regions[region].state == WB_OPEN;
+
+    return !wanted && w->posted > 0 && w->free_bufs < (group < third ? group : third);
+}
+
+/* One page from the head of a due list; false when buffers have run out for now. */
 static bool due_one(struct wb *w, struct fl_env *e, uint32_t head, uint32_t *budget)
 {
     uint32_t idx = wb_q_first(w, head), reserve;
@@ -390,6 +403,9 @@ static bool due_one(struct wb *w, struct fl_env *e, uint32_t head, uint32_t *bud
         wb_q_remove(w, idx);
         lowered(w, e, idx);
         return true;
+    }
+    if (dirty && gathers(w, p, at.region)) {
+        return false;
     }
     *budget -= gate_group(w, e, idx, w->free_bufs < 2 ? 0 : w->free_bufs - 2) - 1;
     return true;

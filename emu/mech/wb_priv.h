@@ -150,7 +150,9 @@ struct wb {
     uint32_t lru_count;
     uint32_t closing;  /* regions in CLOSING */
     uint32_t quiesce;  /* ticket + 1 */
-    uint16_t buf_head; /* + 1 */
+    uint32_t posted;   /* one-sided writes whose answer is out */
+    uint16_t buf_head; /* + 1; first in, first out: neighbours in a write go on being neighbours */
+    uint16_t buf_tail; /* + 1; means nothing while there is no head */
     uint8_t refused;   /* a grant was refused: ask again after the next drop */
     uint8_t paused;    /* lowering was refused: wait for the timer */
     uint8_t more;      /* this step stopped early: go on by timer */

@@ -175,6 +175,9 @@ static void close_walk(struct wb *w, struct fl_env *e, uint16_t region, uint32_t
     struct wb_region *rg = &w->regions[region];
     uint32_t head = wb_head(w, WB_H_LRU);
 
+    if (w->evicting > WB_EVICT_WINDOW - WB_GROUP_MAX) {
+        return; /* until there is room for a group of neighbours */
+    }
     while (rg->cursor != head && *budget > 0 && w->evicting < WB_EVICT_WINDOW) {
         uint32_t idx = rg->cursor;
 

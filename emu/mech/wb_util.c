@@ -130,8 +130,15 @@ bool wb_buf_take(struct wb *w, struct wb_page *p)
 
 void wb_buf_put(struct wb *w, uint32_t buf)
 {
-    *wb_buf_link(w, buf) = w->buf_head;
-    w->buf_head = (uint16_t)(buf + 1);
+    uint16_t b = (uint16_t)(buf + 1);
+
+    *wb_buf_link(w, buf) = 0;
+    if (w->buf_head == 0) {
+        w->buf_head = b;
+    } else {
+        *wb_buf_link(w, w->buf_tail - 1u) = b;
+    }
+    w->buf_tail = b;
     w->free_bufs++;
 }
 

@@ -209,8 +209,8 @@ struct wb *wb_init(void *mem, const struct wb_cfg *cfg)
 
         p->lru_prev = p->lru_next = p->q_prev = p->q_next = h;
     }
-    for (uint32_t b = cfg->buf_count; b > 0; b--) {
-        wb_buf_put(w, b - 1);
+    for (uint32_t b = 0; b < cfg->buf_count; b++) {
+        wb_buf_put(w, b);
     }
     for (uint16_t r = 0; r < cfg->region_count; r++) {
         w->regions[r].base = base;
