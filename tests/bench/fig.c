@@ -20,9 +20,16 @@ void fig_print(const struct fig *f)
 {
     bool holds = !f->why && (f->at_least ? f->ratio >= f->target : f->ratio <= f->target);
 
+    char target[32] = "null";
+
+    if (!f->beside)
+        snprintf(target, sizeof(target), "%.2f", f->target);
     printf("{\"id\":\"%s\",\"value\":%.3f,\"unit\":\"%s\",\"baseline\":%.3f,\"ratio\":%.3f,"
-           "\"target\":%.2f,\"holds\":%s,\"n\":%d",
-           f->id, f->value, f->unit, f->baseline, f->ratio, f->target, holds ? "true" : "false",
+           "\"target\":%s,\"holds\":%s,\"n\":%d",
+           f->id, f->value, f->unit, f->baseline, f->ratio, target,
+           f->beside ? "null"
+           : holds   ? "true"
+                     : "false",
            f->n);
     if (f->why)
         printf(",\"error\":\"%s\"", f->why);

@@ -10,6 +10,7 @@ struct fig {
     double value, baseline, ratio, target;
     bool at_least;   /* the ratio must reach the target, not stay below it */
     const char *why; /* why this row means nothing here; NULL: it does */
+    bool beside;     /* a figure without a target, for comparison */
     int n;
 };
 
