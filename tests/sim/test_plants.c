@@ -140,15 +140,6 @@ static void l_site(void *arg, struct emu_node *n, enum fl_site site, uint64_t nt
     (void)nth;
 }
 
-static void l_peer(void *arg, struct emu_node *n, uint16_t peer, bool up, int cause)
-{
-    (void)arg;
-    (void)n;
-    (void)peer;
-    (void)up;
-    (void)cause;
-}
-
 static void l_answer(void *arg, struct emu_node *n, uint32_t ticket, int status)
 {
     (void)arg;
@@ -179,7 +170,6 @@ static void talk_start(struct talk *t, const struct plan *p)
                                                .wake_at = l_wake_at,
                                                .wake_soon = l_wake_soon,
                                                .site = l_site,
-                                               .peer = l_peer,
                                                .answer = l_answer},
                                       .oracles = true};
     t->q = fl_evq_new();
