@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Arguments of `farline run`. */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -18,6 +19,8 @@ static const char *const waits[] = {"adaptive", "block", "spin", NULL};
 static const char help[] =
     "usage: farline run SCENARIO.lua... [options]\n"
     "  --fabric tcp|sockets|verbs|sim   what carries the traffic (tcp)\n"
+    "  --bind ADDR                      address of the nodes' fabric, such as that of an RDMA\n"
+    "                                   device (loopback)\n"
     "  --wait adaptive|block|spin       how processes wait for completions (adaptive)\n"
     "  --tracker NAME                   how stores are seen: mprotect; with sim actor (exact\n"
     "                                   lines) or actor-sampled (lines by diff)\n"
@@ -57,6 +60,7 @@ static int one_of(const char *option, const char *value, const char *const *name
 
 enum {
     OPT_FABRIC = 256,
+    OPT_BIND,
     OPT_WAIT,
     OPT_TRACKER,
     OPT_SEED,
@@ -72,6 +76,7 @@ enum {
 };
 
 static const struct option options[] = {{"fabric", required_argument, NULL, OPT_FABRIC},
+                                        {"bind", required_argument, NULL, OPT_BIND},
                                         {"wait", required_argument, NULL, OPT_WAIT},
                                         {"tracker", required_argument, NULL, OPT_TRACKER},
                                         {"seed", required_argument, NULL, OPT_SEED},
@@ -108,6 +113,19 @@ static int set_seed(struct cmd_opts *o, const char *text)
     return EMU_HELD;
 }
 
+/** Whether the address is one of this machine's shows when the nodes take it. */
+static int set_bind(struct cmd_opts *o, const char *addr)
+{
+    struct in_addr in;
+
+    if (inet_pton(AF_INET, addr, &in) != 1)
+        return cmd_usage("--bind %s: it must be a numeric IPv4 address without a port, such as "
+                         "10.0.0.1",
+                         addr);
+    o->run.bind = addr;
+    return EMU_HELD;
+}
+
 static int add_plant(struct cmd_opts *o, const char *id)
 {
     const char *names[FL_PLANT_COUNT];
@@ -129,6 +147,8 @@ static int take(struct cmd_opts *o, int opt, const char *arg)
     case OPT_FABRIC:
         o->run.fabric = arg;
         return one_of("fabric", arg, cmd_fabrics);
+    case OPT_BIND:
+        return set_bind(o, arg);
     case OPT_WAIT:
         o->run.wait = arg;
         return one_of("wait", arg, waits);
@@ -176,6 +196,8 @@ static int check_together(struct cmd_opts *o)
         return cmd_usage("tracker %s does not go with fabric %s; %s", o->run.tracker, o->run.fabric,
                          sim ? "the simulator uses actor or actor-sampled"
                              : "real processes use mprotect");
+    if (sim && o->run.bind != NULL)
+        return cmd_usage("--bind is for real fabrics; the simulator has no addresses");
     if (o->tap && o->json)
         return cmd_usage("--tap and --json both print on stdout; choose one");
     if (o->file_count == 0)

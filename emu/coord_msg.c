@@ -50,8 +50,9 @@ void coord_send_plan(struct coord_node *n)
     char trace[600];
     char *text = plan_to_json(c->p);
     snprintf(trace, sizeof(trace), "%s/%s.trace", c->o->out_dir, c->p->nodes[n->idx].name);
-    if (!text || ctl_send(n->conn, json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:I}", "t", "plan", "plan",
-                                             text, "index", n->idx, "fabric", c->o->fabric, "wait",
+    if (!text || ctl_send(n->conn, json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:I}", "t", "plan",
+                                             "plan", text, "index", n->idx, "fabric", c->o->fabric,
+                                             "bind", c->o->bind ? c->o->bind : "", "wait",
                                              c->o->wait ? c->o->wait : "adaptive", "trace", trace,
                                              "epoch_ns", (json_int_t)c->epoch_ns)))
         coord_fail(c, "cannot send the plan to node %s: out of memory", c->p->nodes[n->idx].name);

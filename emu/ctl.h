@@ -8,7 +8,7 @@
  *   node -> coordinator                    coordinator -> node
  *   hello {version, name, nonce}           challenge {version, nonce, mac}
  *   auth {mac}                             welcome {} | refused {version, cause}
- *   failed {status, cause}                 plan {plan, index, fabric, wait, trace, incarnation}
+ *   failed {status, cause}                 plan {plan, index, fabric, bind, wait, trace}
  *   ready {addr, pid}                      peers {addrs}
  *   connected {}                           start {}
  *   running {}                             --

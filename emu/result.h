@@ -97,6 +97,7 @@ struct run_opts {
     const char *fabric;  /* "tcp", "sockets", "verbs", "sim" */
     const char *tracker; /* "mprotect", "actor" */
     const char *wait;    /* "adaptive", "block", "spin" */
+    const char *bind;    /* local address of the nodes' fabric, NULL for loopback */
     const char *out_dir; /* exists and is writable */
     bool quiet;
 };

@@ -159,6 +159,7 @@ static int make_port(struct rw *w, struct tp_addr *ret_addr, struct fl_errmsg *e
     emu_node_port_cfg(w->plan, w->self, &cfg);
     cfg.incarnation = 1;
     cfg.provider = w->fabric;
+    cfg.bind = w->bind[0] != '\0' ? w->bind : NULL;
     cfg.wait = w->wait;
     ctl_key_derive(w->key, "farline fabric", cfg.key);
     const struct tp_handler h = emu_node_handler(w->node);

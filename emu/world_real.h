@@ -48,6 +48,7 @@ struct rw {
     uint16_t self;
     int wait; /* enum coh_wait */
     char fabric[16];
+    char bind[64]; /* local address of the fabric; empty: loopback */
 
     struct emu_node *node;
     struct tp_port *port;

@@ -62,6 +62,7 @@ static int take_settings(struct rw *w, const json_t *m, struct fl_errmsg *err)
                        w->name);
     w->self = (uint16_t)index;
     snprintf(w->fabric, sizeof(w->fabric), "%s", text_of(m, "fabric"));
+    snprintf(w->bind, sizeof(w->bind), "%s", text_of(m, "bind"));
     for (int i = 0; i < 3; i++)
         if (!strcmp(text_of(m, "wait"), wait_names[i]))
             w->wait = i;

@@ -32,6 +32,7 @@ static void the_defaults_are_real_processes_over_tcp(void **state)
     assert_string_equal(o.files[0], "a.lua");
     assert_int_equal(o.set_count, 0);
     assert_null(o.out);
+    assert_null(o.run.bind);
     assert_int_equal(parse(&o, "a.lua --fabric sim"), EMU_HELD);
     assert_string_equal(o.run.tracker, "actor");
     assert_int_equal(parse(&o, "a.lua --fabric sim --tracker actor-sampled"), EMU_HELD);
@@ -43,9 +44,10 @@ static void options_may_stand_anywhere(void **state)
     struct cmd_opts o;
 
     (void)state;
-    assert_int_equal(parse(&o, "--seed 7 a.lua --set region.h.threshold=3 b.lua --out x --junit j "
-                               "--json --plant W-miscount --set node.c0.dclb=9 --wait spin"),
-                     EMU_HELD);
+    assert_int_equal(
+        parse(&o, "--seed 7 a.lua --set region.h.threshold=3 b.lua --out x --junit j "
+                  "--json --plant W-miscount --set node.c0.dclb=9 --wait spin --bind 10.0.0.1"),
+        EMU_HELD);
     assert_int_equal(o.file_count, 2);
     assert_string_equal(o.files[1], "b.lua");
     assert_int_equal(o.set_count, 3);
@@ -54,6 +56,7 @@ static void options_may_stand_anywhere(void **state)
     assert_string_equal(o.out, "x");
     assert_string_equal(o.junit, "j");
     assert_string_equal(o.run.wait, "spin");
+    assert_string_equal(o.run.bind, "10.0.0.1");
     assert_true(o.json);
     assert_false(o.tap);
     assert_true(fl_planted(&o.plants, FL_PLANT_MISCOUNT));
@@ -66,6 +69,10 @@ static void wrong_arguments_are_refused(void **state)
         "",
         "a.lua --fabric ib",
         "a.lua --wait never",
+        "a.lua --bind here",
+        "a.lua --bind 10.0.0.1:7",
+        "a.lua --bind ::1",
+        "a.lua --bind 10.0.0.1 --fabric sim",
         "a.lua --tracker eyes",
         "a.lua --fabric sim --tracker mprotect",
         "a.lua --tracker actor",
