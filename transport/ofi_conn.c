@@ -239,9 +239,12 @@ void tpo_conn_frame_seen(struct tpo_peer *peer)
 {
     if (peer->state != TPO_SETUP || peer->initiator)
         return;
-    /* The peer had all our answers, so our own events of them are at most waiting to be read. */
+    /* The peer had all our answers. Our own events of them are waiting to be read, or on verbs still
+     * under way: what confirms a connection there travels apart from the data and may come later. */
     while (tpo_eq_drain(peer->port) && peer->state == TPO_SETUP && !all_up(peer))
         ;
+    for (unsigned c = 0; c < FL_CLASSES && peer->state == TPO_SETUP && peer->ep[c] != NULL; c++)
+        peer->ep[c]->state = TPO_EP_UP;
     if (peer->state == TPO_SETUP && all_up(peer))
         tpo_peer_up(peer);
 }

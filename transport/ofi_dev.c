@@ -78,6 +78,15 @@ static void split_bind(const char *bind, char host[64], char service[16])
     }
 }
 
+/**
+ * With a cache (verbs has one) a closed registration lives on and the next one of that memory gets
+ * the same key: a fence would revoke nothing. libfabric reads this at its first call.
+ */
+static void no_mr_cache(void)
+{
+    (void)setenv("FI_MR_CACHE_MAX_COUNT", "0", 1); /* NOLINT(concurrency-mt-unsafe): in the lock */
+}
+
 static int ask(const char *provider, const char *bind, struct fi_info **ret)
 {
     char host[64], service[16];
@@ -88,6 +97,7 @@ static int ask(const char *provider, const char *bind, struct fi_info **ret)
         return -FI_ENOMEM;
     }
     split_bind(bind, host, service);
+    no_mr_cache();
     int rc = fi_getinfo(FI_VERSION(1, 17), host, service, FI_SOURCE, hints, &got);
     fi_freeinfo(hints);
     /* Never a layered provider ("tcp;ofi_rxm") and never a name that only begins alike. */

@@ -22,12 +22,18 @@ uint64_t fab_now_ns(void)
     return fl_clock_ns();
 }
 
+const char *fab_verbs_addr(void)
+{
+    return getenv("FARLINE_RXE_ADDR");
+}
+
 struct tp_cfg fab_cfg(const char *provider)
 {
     struct tp_cfg c = {.self = 0,
                        .nodes = 2,
                        .incarnation = 1,
                        .provider = provider,
+                       .bind = strcmp(provider, "verbs") == 0 ? fab_verbs_addr() : NULL,
                        .credits = 8,
                        .window_ops = 16,
                        .window_bytes = 1 << 20,

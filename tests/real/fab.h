@@ -46,6 +46,9 @@ struct fab_child {
     struct tp_addr addr;
 };
 
+/** Address of an RDMA device: tests run over verbs instead of tcp and sockets. NULL: there is none. */
+const char *fab_verbs_addr(void);
+
 /** Common configuration: 2 nodes, no heartbeats, generous deadlines. */
 struct tp_cfg fab_cfg(const char *provider);
 
