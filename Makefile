@@ -175,6 +175,11 @@ coverage: $(call bin,build-cov,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) build-cov/far
 bench: $(call bin,$(BUILD),$(BENCH_SRC)) $(BUILD)/farline ## figures against raw code: table and build/bench.json
 	@ci/bench --build $(BUILD) $(filter-out %/farline,$^)
 
+# Not part of check: one boot, and what a fabric needs at all. 77: this machine cannot.
+RXE_BIN = $(BUILD)/farline $(BUILD)/tests/real/test_fabric $(BUILD)/tests/real/test_fabric_death
+smoke-rxe: $(RXE_BIN) ## verbs on a soft-RoCE device in a guest: reads, writes, messages, fence, write-back
+	@ci/rxe-guest --timeout 300 ci/rxe-smoke $^
+
 demo: $(BUILD)/farline ## SQLite on the memory of other processes, checked
 	$(BUILD)/farline run $(SCENARIO)
 
@@ -198,6 +203,6 @@ FORCE:
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .PHONY: all check unit check-unit check-sim check-real check-asan check-tsan check-clang check-cross \
-	fuzz-smoke tidy lint lint-files format coverage bench demo install clean help FORCE
+	fuzz-smoke tidy lint lint-files format coverage bench smoke-rxe demo install clean help FORCE
 -include $(wildcard $(foreach d,$(BUILD) build-asan build-tsan build-cov build-clang build-fuzz build-arm64 build-s390x,\
 	$(foreach s,emu emu/base emu/mech coherence transport tests/unit tests/sim tests/real tests/support tests/fuzz tests/bench,$(d)/obj/$(s)/*.d)))
