@@ -178,7 +178,7 @@ bench: $(call bin,$(BUILD),$(BENCH_SRC)) $(BUILD)/farline ## figures against raw
 # Not part of check: one boot, and what a fabric needs at all. 77: this machine cannot.
 RXE_BIN = $(BUILD)/farline $(BUILD)/tests/real/test_fabric $(BUILD)/tests/real/test_fabric_death
 smoke-rxe: $(RXE_BIN) ## verbs on a soft-RoCE device in a guest: reads, writes, messages, fence, write-back
-	@ci/rxe-guest --timeout 300 ci/rxe-smoke $^
+	@ci/rxe-guest --timeout 400 ci/rxe-smoke $^
 
 demo: $(BUILD)/farline ## SQLite on the memory of other processes, checked
 	$(BUILD)/farline run $(SCENARIO)
