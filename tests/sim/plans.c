@@ -156,6 +156,12 @@ struct plan_step *sim_step(struct plan *p, enum plan_action action, const char *
     return s;
 }
 
+void sim_plant(struct plan *p, const char *plant)
+{
+    if (plant)
+        assert_int_equal(fl_plant_add(&p->plants, plant), FL_OK);
+}
+
 struct result *sim_run(const struct plan *p, const char *tracker)
 {
     struct fl_errmsg err = {{0}};

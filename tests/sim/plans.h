@@ -24,6 +24,9 @@ struct plan *sim_plan_random(uint64_t seed);
 struct plan_step *sim_step(struct plan *p, enum plan_action action, const char *target,
                            enum fl_site site, uint64_t nth_or_ns);
 
+/** Adds a planted bug; NULL: none. */
+void sim_plant(struct plan *p, const char *plant);
+
 /** Validates and runs; fails the test on an error of setting up. result_free() it. */
 struct result *sim_run(const struct plan *p, const char *tracker);
 
