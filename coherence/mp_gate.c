@@ -158,6 +158,7 @@ int mp_gate(struct coh_tracker *base, uint16_t region, uint32_t page, uint32_t c
     struct mp_tracker *t = mp(base);
     struct mp_region *r = mp_region(t, region);
     FL_ASSERT(count > 0 && page < r->page_count && count <= r->page_count - page);
+    mp_give_back(t);
     int rc = begin_range(t, r, page, count, prot);
     if (rc != FL_OK)
         return rc;

@@ -64,6 +64,7 @@ static void collect_free(struct mp_tracker *t)
 bool mp_next(struct coh_tracker *base, struct coh_note *ret)
 {
     struct mp_tracker *t = mp(base);
+    mp_give_back(t);
     do {
         mp_collect(t);
         if (t->fifo_len == 0 && t->want_count)

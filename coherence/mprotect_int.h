@@ -80,6 +80,10 @@ struct mp_tracker {
         uint32_t page;
     } * wants;
     uint32_t want_cap, want_count;
+    struct {
+        uint16_t region;
+        uint32_t page, count; /* 0: none */
+    } dropped;                /* neighbours whose bytes are to be given back by one call */
     uint64_t gates_since_resync;
     uint64_t resident, resident_max, refusals;
 };
@@ -179,10 +183,14 @@ int mp_gate(struct coh_tracker *base, uint16_t region, uint32_t page, uint32_t c
 /** Counts the mappings of the process again. */
 void mp_resync(struct mp_tracker *t);
 
-/* --- tracker_mprotect.c, for tests ----------------------------------------------------------- */
+/* --- tracker_mprotect.c, also for tests ----------------------------------------------------------- */
 
 /** What coh_mprotect_new refuses on: FL_OK, or FL_EUNSUPPORTED with cause and remedy. */
 int mp_check_host(long host_page_bytes, bool knows_access, struct fl_errmsg *err);
+
+/** Gives back the bytes of dropped pages that are still there. Called before anything opens or
+ * fills a page, and whenever the device looks at its notes. */
+void mp_give_back(struct mp_tracker *t);
 
 /** Lowers the limit of mappings that the tracker keeps to. */
 void mp_set_map_limit(struct coh_tracker *t, int64_t limit);

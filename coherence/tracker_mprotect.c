@@ -89,10 +89,23 @@ static void mp_install(struct coh_tracker *base, uint16_t region, uint32_t page,
     struct mp_tracker *t = mp(base);
     struct mp_region *r = mp_region(t, region);
     struct mp_page *p = mp_page(r, page);
+    mp_give_back(t);
     copy_lines(mp_alias(r, page), src, mask);
     /* What arrives from the pool is not dirty. */
     if (!coh_gate_busy(mp_word(p)) && p->twin != COH_TWIN_NONE)
         copy_lines(coh_twins_at(t->twins, p->twin), src, mask);
+}
+
+void mp_give_back(struct mp_tracker *t)
+{
+    if (t->dropped.count == 0)
+        return;
+    /* memfd pages: this fails only if the arguments are wrong. */
+    FL_ASSERT(fallocate(mp_region(t, t->dropped.region)->fd,
+                        FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                        (off_t)t->dropped.page * FL_PAGE_BYTES,
+                        (off_t)t->dropped.count * FL_PAGE_BYTES) == 0);
+    t->dropped.count = 0;
 }
 
 static void mp_drop(struct coh_tracker *base, uint16_t region, uint32_t page)
@@ -103,14 +116,23 @@ static void mp_drop(struct coh_tracker *base, uint16_t region, uint32_t page)
     FL_ASSERT(coh_gate_prot(mp_word(p)) == FL_PROT_NONE || any_plant(t));
     if (coh_gate_prot(mp_word(p)) == FL_PROT_NONE)
         end_twin(t, p);
-    /* memfd pages: this fails only if the arguments are wrong. */
-    FL_ASSERT(fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                        (off_t)page * FL_PAGE_BYTES, FL_PAGE_BYTES) == 0);
+    if (t->dropped.count > 0 && t->dropped.region == region &&
+        t->dropped.page + t->dropped.count == page) {
+        t->dropped.count++;
+    } else {
+        mp_give_back(t);
+        t->dropped.region = region;
+        t->dropped.page = page;
+        t->dropped.count = 1;
+    }
+    if (any_plant(t)) /* what a planted mistake does to an open page must be seen at once */
+        mp_give_back(t);
 }
 
 static const uint8_t *mp_live(struct coh_tracker *base, uint16_t region, uint32_t page)
 {
     struct mp_region *r = mp_region(mp(base), region);
+    mp_give_back(mp(base));
     (void)mp_page(r, page);
     return mp_alias(r, page);
 }
@@ -217,6 +239,7 @@ static void mp_region_remove(struct coh_tracker *base, uint16_t region)
 {
     struct mp_tracker *t = mp(base);
     struct mp_region *r = mp_region(t, region);
+    mp_give_back(t);
     mp_collect(t);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < t->want_count; i++)
