@@ -84,7 +84,7 @@ static void split_bind(const char *bind, char host[64], char service[16])
  */
 static void no_mr_cache(void)
 {
-    (void)setenv("FI_MR_CACHE_MAX_COUNT", "0", 1); /* NOLINT(concurrency-mt-unsafe): in the lock */
+    (void)setenv("FI_MR_CACHE_MAX_COUNT", "0", 1); /* in the lock */
 }
 
 static int ask(const char *provider, const char *bind, struct fi_info **ret)
