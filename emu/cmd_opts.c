@@ -101,15 +101,25 @@ static int add_set(struct cmd_opts *o, const char *set)
     return EMU_HELD;
 }
 
-static int set_seed(struct cmd_opts *o, const char *text)
+bool cmd_number(const char *text, uint64_t *ret)
 {
     char *end;
 
     errno = 0;
     unsigned long long v = strtoull(text, &end, 10);
     if (!isdigit((unsigned char)text[0]) || *end != '\0' || errno != 0 || v > INT64_MAX)
+        return false;
+    *ret = v;
+    return true;
+}
+
+static int set_seed(struct cmd_opts *o, const char *text)
+{
+    uint64_t v;
+
+    if (!cmd_number(text, &v))
         return cmd_usage("--seed %s: it must be a whole number from 0 to 2^63-1", text);
-    snprintf(o->seed_set, sizeof(o->seed_set), "seed=%llu", v);
+    snprintf(o->seed_set, sizeof(o->seed_set), "seed=%llu", (unsigned long long)v);
     return EMU_HELD;
 }
 
@@ -126,11 +136,11 @@ static int set_bind(struct cmd_opts *o, const char *addr)
     return EMU_HELD;
 }
 
-static int add_plant(struct cmd_opts *o, const char *id)
+int cmd_plant_add(struct fl_plants *plants, const char *id)
 {
     const char *names[FL_PLANT_COUNT];
 
-    if (fl_plant_add(&o->plants, id) == FL_OK)
+    if (fl_plant_add(plants, id) == FL_OK)
         return EMU_HELD;
     for (int i = 0; i < FL_PLANT_COUNT; i++)
         names[i] = fl_plant_info((enum fl_plant)i)->id;
@@ -160,7 +170,7 @@ static int take(struct cmd_opts *o, int opt, const char *arg)
     case OPT_SET:
         return add_set(o, arg);
     case OPT_PLANT:
-        return add_plant(o, arg);
+        return cmd_plant_add(&o->plants, arg);
     case OPT_OUT:
         o->out = arg;
         return EMU_HELD;

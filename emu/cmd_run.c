@@ -29,7 +29,7 @@ static void on_signal(int sig)
     emu_interrupted = 1;
 }
 
-static void watch_signals(void)
+void cmd_watch_signals(void)
 {
     struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}; /* twice: now */
 
@@ -70,9 +70,8 @@ static struct out_run *session_add(struct session *s)
     return o;
 }
 
-/** Runs in the world that the fabric names; what the machine lacks is a result, not an error. */
-static int world_run(const struct plan *p, const struct run_opts *ro, struct result *r,
-                     struct fl_errmsg *err)
+int cmd_world_run(const struct plan *p, const struct run_opts *ro, struct result *r,
+                  struct fl_errmsg *err)
 {
     uint64_t start = fl_clock_ns();
     int rc =
@@ -109,7 +108,7 @@ static int run_one(struct session *s, const struct plan *p, const char *variant,
         return fl_fail(err, FL_ENOMEM, "out of memory");
     }
     *own = *p;
-    int rc = world_run(own, &ro, r, err);
+    int rc = cmd_world_run(own, &ro, r, err);
     struct out_run *o = rc == FL_OK ? session_add(s) : NULL;
     if (o == NULL) {
         result_free(&r);
@@ -286,6 +285,49 @@ static void safe_name(const struct plan *p, char *ret, size_t size)
         if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
               *c == '-' || *c == '_' || (*c == '.' && c != ret)))
             *c = '_';
+}
+
+void cmd_default_dir(const struct plan *p, const char *last, char *ret, size_t size)
+{
+    char name[256];
+
+    safe_name(p, name, sizeof(name));
+    snprintf(ret, size, "runs/%s/%s", name, last);
+}
+
+int cmd_run_into(const struct plan *p, const struct run_opts *ro, const char *variant,
+                 const char *dir, struct out_run *ret, struct fl_errmsg *err)
+{
+    struct run_opts o = *ro;
+    struct result *r = result_new();
+    struct out_dir d;
+    struct fl_errmsg why;
+
+    memset(ret, 0, sizeof(*ret));
+    int rc = r == NULL ? fl_fail(err, FL_ENOMEM, "out of memory") : out_dir_begin(&d, dir, err);
+    if (rc != FL_OK) {
+        result_free(&r);
+        return rc;
+    }
+    o.out_dir = d.tmp;
+    rc = cmd_world_run(p, &o, r, err);
+    if (rc == FL_OK) {
+        result_sum_metrics(r);
+        *ret = (struct out_run){.p = p, .r = r, .variant = variant};
+        ret->verdict = result_judge(p, r, &why);
+        snprintf(ret->why, sizeof(ret->why), "%s", why.text);
+        snprintf(ret->dir, sizeof(ret->dir), "%s", d.path);
+        rc = out_write(ret, d.tmp, err);
+    }
+    if (rc == FL_OK)
+        rc = out_dir_commit(&d, err);
+    if (rc == FL_OK)
+        return FL_OK;
+    out_dir_keep_logs(&d, err);
+    out_dir_abandon(&d);
+    result_free(&r);
+    ret->r = NULL;
+    return rc;
 }
 
 static void out_path(const struct session *s, const struct plan *p, char *ret, size_t size)
@@ -486,7 +528,7 @@ int cmd_run(int argc, char **argv)
         return EMU_USAGE;
     struct session s = {.o = &o};
     rc = check_names(&s, plans);
-    watch_signals();
+    cmd_watch_signals();
     for (int i = 0; i < o.file_count && rc == EMU_HELD && !emu_interrupted; i++) {
         if (strcmp(o.run.fabric, "sim") != 0)
             warn_mappings(plans[i]);

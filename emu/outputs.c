@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "emu/runfile.h"
+
 const char *out_verdict_name(enum emu_exit e)
 {
     switch (e) {
@@ -171,12 +173,15 @@ static char *run_json(const struct out_run *o)
     free(text);
     if (plan == NULL)
         return NULL;
-    return dump(json_pack("{s:i, s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "version", OUT_VERSION,
+    json_t *j = json_pack("{s:i, s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "version", RUNFILE_VERSION,
                           "plan", plan, "seed", (json_int_t)o->p->seed, "variant",
                           o->variant != NULL ? json_string(o->variant) : json_null(), "fabric",
                           safe_string(o->r->fabric), "tracker", safe_string(o->r->tracker),
-                          "faults", faults_json(o->r), "trace_hash", hex64(o->r->trace_hash)),
-                true);
+                          "faults", faults_json(o->r), "trace_hash", hex64(o->r->trace_hash));
+    if (runfile_seal(j) == 0)
+        return dump(j, true);
+    json_decref(j);
+    return NULL;
 }
 
 static char *metrics_text(const struct out_run *o)

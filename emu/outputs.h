@@ -65,6 +65,9 @@ void out_dir_keep_logs(struct out_dir *d, struct fl_errmsg *err);
 /** Removes what was written. Does nothing after a commit. */
 void out_dir_abandon(struct out_dir *d);
 
+/** Creates the directories above @path that do not exist. */
+int out_parents(const char *path, struct fl_errmsg *err);
+
 /** Writes a whole file or none: temporary name, then rename. */
 int out_file(const char *path, const char *text, size_t len, struct fl_errmsg *err);
 

@@ -53,6 +53,11 @@ static int cannot(const char *what, const char *path, int e, struct fl_errmsg *e
     return fl_fail(err, FL_EINVAL, "cannot %s %.300s: %s; %s", what, path, strerror(e), remedy);
 }
 
+int out_parents(const char *path, struct fl_errmsg *err)
+{
+    return make_parents(path) == 0 ? FL_OK : cannot("create", path, errno, err);
+}
+
 static int write_fd(int fd, const char *text, size_t len)
 {
     while (len > 0) {

@@ -100,6 +100,7 @@ struct run_opts {
     const char *bind;    /* local address of the nodes' fabric, NULL for loopback */
     const char *out_dir; /* exists and is writable */
     bool quiet;
+    uint64_t *site_counts; /* sim: passings, [node * FL_SITE_COUNT + site]; NULL: not counted */
 };
 
 /** Run one plan (one variant). Fill @ret; FL_OK also when something was violated. Errors are those

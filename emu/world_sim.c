@@ -551,6 +551,7 @@ int emu_run_sim(const struct plan *p, const struct run_opts *o, struct result *r
         return fl_fail(err, FL_ENOMEM, "no memory for a simulation");
     w->p = p;
     w->r = ret;
+    w->site_counts = o->site_counts;
     snprintf(ret->fabric, sizeof ret->fabric, "sim");
     int rc = choose_sight(w, o, err);
     if (rc == FL_OK)

@@ -87,6 +87,7 @@ struct ws {
     bool fired[PLAN_STEPS_MAX], started, running;
     uint32_t not_healed; /* pauses and cuts in force */
     uint64_t t0_ns;
+    uint64_t *site_counts; /* run_opts's */
     char trouble[RESULT_FIRST_MAX];
 };
 

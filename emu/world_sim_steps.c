@@ -139,6 +139,8 @@ void ws_site(void *arg, struct emu_node *node, enum fl_site site, uint64_t nth)
 {
     struct ws *w = arg;
     struct ws_node *n = ws_node_of(w, node);
+    if (w->site_counts && w->site_counts[n->idx * FL_SITE_COUNT + site] < nth)
+        w->site_counts[n->idx * FL_SITE_COUNT + site] = nth;
     for (uint16_t i = 0; i < w->p->step_count && !n->dead; i++) {
         const struct plan_step *s = &w->p->steps[i];
         if (s->when == PLAN_AT_SITE && s->node == n->idx && s->site == site && s->nth == nth)

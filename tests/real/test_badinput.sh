@@ -111,7 +111,8 @@ refused 64 'not a regular file' "a directory" "$farline" run .
 refused 64 'not a regular file' "a device that never ends" "$farline" plan /dev/zero
 refused 64 'usage' "no command" "$farline"
 refused 64 'did you mean "run"' "a command with a typo" "$farline" rnu good.lua
-refused 64 'not in this version' "a command that is not built" "$farline" shrink run.json
+refused 64 'cannot read run.json: No such file' "a recorded run that is missing" \
+    "$farline" shrink run.json
 refused 64 'name a scenario' "no scenario" "$farline" run
 refused 64 'one of tcp, sockets, verbs, sim' "an unknown fabric" "$farline" run good.lua --fabric ib
 refused 64 'one of adaptive' "an unknown way to wait" "$farline" run good.lua --wait long

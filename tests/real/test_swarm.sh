@@ -1,0 +1,140 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# swarm, sweep, replay and shrink as other programs call them.
+set -u
+top=$(cd "$(dirname "$0")/../.." && pwd)
+farline=${FARLINE:-$top/build/farline}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+n=0
+bad=0
+
+check()
+{
+    n=$((n + 1))
+    if [ "$1" = 0 ]; then
+        echo "ok $n - $2"
+    else
+        echo "not ok $n - $2"
+        sed 's/^/# /' out
+        bad=1
+    fi
+}
+
+# gives STATUS TEXT NAME COMMAND...: exit status and a text in the output
+gives()
+{
+    local want=$1 text=$2 name=$3
+    shift 3
+    timeout 100 "$@" >out 2>&1 </dev/null
+    local rc=$?
+    [ $rc = "$want" ] && grep -q -- "$text" out
+    check $? "$name"
+}
+
+cat >small.lua <<'LUA'
+title "small"
+node "c0" { role = "compute", device_memory = "64K" }
+node "m0" { role = "memory", memory = "1M" }
+node "m1" { role = "memory", memory = "1M" }
+region "heap" { on = "c0", size = "256K", backed_by = { "m0", "m1" }, period = "1ms" }
+workload "w" { region = "heap", kind = "random", ops = 300, len = 100 }
+expect "close.heap" : is ("FL_OK")
+check { "W1", "W3", "W5" }
+LUA
+
+# --- swarm ---------------------------------------------------------------------------------------
+gives 0 'verdict   HELD' "a swarm holds" "$farline" swarm small.lua --seeds 1..40 --jobs 2
+grep -q '40 runs.*2 done twice' out && grep -Eq '^cut +[0-9]+ +[1-9]' out
+check $? "its table counts runs and faults that fired"
+[ ! -e runs ]
+check $? "and it leaves no files when all held"
+gives 1 'W1 violated' "a planted bug is caught" \
+    "$farline" swarm small.lua --seeds 1..20 --plant W-drop-unacked --out caught
+[ -s caught/swarm.json ] && [ "$(ls -d caught/seed-* | wc -l)" = 3 ]
+check $? "the first three failures are kept"
+gives 1 'the same trace' "what was kept is repeated exactly" \
+    "$farline" replay "$(ls caught/seed-*/run.json | head -n 1)" --out again
+gives 1 '"exit":1' "as JSON" \
+    "$farline" swarm small.lua --seeds 5..5 --plant W-drop-unacked --json --out one
+gives 64 'two whole numbers' "seeds that are none" "$farline" swarm small.lua --seeds x
+gives 64 'larger than the last' "seeds in the wrong order" "$farline" swarm small.lua --seeds 9..3
+gives 64 '1 to 64' "no jobs" "$farline" swarm small.lua --jobs 0
+gives 64 'name a scenario' "no scenario" "$farline" swarm
+gives 64 'did you mean' "a plant with a typo" "$farline" swarm small.lua --plant W-miscont
+
+"$farline" swarm small.lua --seeds 1..100000000 --out stopped >out 2>&1 </dev/null &
+pid=$!
+for _ in $(seq 200); do # it has begun when it has workers
+    [ -n "$(cat "/proc/$pid/task/$pid/children")" ] && break
+    sleep 0.05
+done
+children=$(cat "/proc/$pid/task/$pid/children")
+kill -INT $pid
+wait $pid
+[ $? = 2 ] && grep -q 'interrupted' out && grep -q '"why": "interrupted"' stopped/swarm.json
+check $? "an interrupted swarm tells what it has"
+left=0
+for c in $children; do
+    [ -e "/proc/$c" ] && left=1
+done
+[ -n "$children" ] && [ $left = 0 ]
+check $? "and leaves no process"
+
+# --- replay --------------------------------------------------------------------------------------
+gives 0 'HELD' "a run" "$farline" run small.lua --fabric sim --seed 5 --out run
+gives 0 'the same trace' "is repeated" "$farline" replay run/run.json --out again
+cmp -s run/history.ndjson again/history.ndjson
+check $? "record by record"
+
+# refuses TEXT NAME SED: run.json edited by SED is refused, and nothing is run
+refuses()
+{
+    sed "$3" run/run.json >edited.json
+    if cmp -s run/run.json edited.json; then
+        echo "nothing was edited" >out
+        check 1 "$2"
+        return
+    fi
+    gives 64 "$1" "$2" "$farline" replay edited.json --out none
+    [ ! -e none ]
+    check $? "$2: nothing was run"
+}
+
+refuses 'version: is 9' "another version" '/^ "version"/s/1/9/'
+refuses 'plan.workloads: was changed' "more accesses" 's/"ops": 300/"ops": 301/'
+refuses 'plan: .*"ops"' "accesses that are no number" 's/"ops": 300/"ops": "many"/'
+refuses 'plan.nodes: was changed' "a larger device memory" 's/"device_memory_bytes": 65536/"device_memory_bytes": 131072/'
+refuses 'seed: differs' "another seed" '/^ "seed"/s/5/6/'
+refuses 'trace_hash: ' "another trace" '/^ "trace_hash"/s/"[0-9a-f]*"\(,*\)$/"00000000000000aa"\1/'
+refuses 'fabric: there is no' "a fabric that is none" '/^ "fabric"/s/sim/ib/'
+refuses 'tracker: .*does not go' "a tracker of another world" '/^ "tracker"/s/actor/mprotect/'
+refuses 'seed: is missing' "no seed" '/^ "seed"/d'
+refuses 'cut short' "half of the file" '20,$d'
+refuses 'extra: is not a field' "a field too many" 's/^{$/{ "extra": 1,/'
+gives 64 'cannot read' "no file" "$farline" replay nothing.json
+gives 64 'name one run.json' "no name" "$farline" replay
+
+# --- shrink --------------------------------------------------------------------------------------
+gives 1 'W1 violated' "a run that fails" \
+    "$farline" run small.lua --fabric sim --seed 5 --plant W-drop-unacked --out broken
+gives 1 'W1 still fails' "is shrunk" "$farline" shrink broken/run.json --out little
+grep -q '300 accesses to ' out && grep -q '"exit": 1' little/verdict.json
+check $? "to fewer accesses"
+gives 64 'nothing to shrink' "a run that held" "$farline" shrink run/run.json
+gives 64 'cut short' "half a file" "$farline" shrink small.lua
+
+# --- sweep ---------------------------------------------------------------------------------------
+gives 0 'verdict   HELD' "a sweep ends" "$farline" sweep small.lua --site c0.period
+grep -Eq '^c0 +period +kill +([0-9]+) +\1 +\1 +0$' out
+check $? "each passing was failed once"
+gives 0 'verdict   HELD' "a sweep of cuts" "$farline" sweep small.lua --site flush_ack --fault cut
+gives 1 'VIOLATED' "a planted bug is caught" \
+    "$farline" sweep small.lua --site c0.period --plant W-drop-unacked
+gives 2 'never passes' "a site that is not passed" "$farline" sweep small.lua --site coarsen
+gives 64 'no such site' "a site that is none" "$farline" sweep small.lua --site c0.nowhere
+gives 64 'no node' "a node that is none" "$farline" sweep small.lua --site c9.miss
+gives 64 'one of kill' "a fault that is none" "$farline" sweep small.lua --site miss --fault burn
+echo "1..$n"
+exit $bad
