@@ -571,29 +571,43 @@ static enum emu_exit one_scenario(const struct args *a, const struct plan *base)
     return e;
 }
 
+/** All are valid before the first one runs; NULL: the message was printed. */
+static struct plan **load_all(const struct args *a)
+{
+    struct plan **plans = calloc((size_t)a->file_count + 1, sizeof(*plans));
+    struct fl_errmsg err = {"out of memory"};
+
+    for (int i = 0; plans != NULL && i < a->file_count; i++) {
+        plans[i] = malloc(sizeof(*plans[i]));
+        if (plans[i] == NULL ||
+            plan_load(a->files[i], a->sets, a->set_count, plans[i], &err) != FL_OK) {
+            (void)cmd_usage("%s", err.text);
+            for (; i >= 0; i--)
+                free(plans[i]);
+            free(plans);
+            return NULL;
+        }
+        plans[i]->plants = a->plants;
+    }
+    return plans;
+}
+
 int cmd_swarm(int argc, char **argv)
 {
     struct args a;
-    struct fl_errmsg err;
     enum emu_exit worst = EMU_HELD;
     int rc = parse(&a, argc, argv);
 
     if (rc != EMU_HELD)
         return rc < 0 ? EMU_HELD : rc;
-    struct plan **plans = calloc((size_t)a.file_count, sizeof(*plans));
-    for (int i = 0; i < a.file_count && rc == EMU_HELD; i++) { /* all are valid before the first */
-        if (plans == NULL || (plans[i] = malloc(sizeof(**plans))) == NULL)
-            rc = cmd_usage("out of memory");
-        else if (plan_load(a.files[i], a.sets, a.set_count, plans[i], &err) != FL_OK)
-            rc = cmd_usage("%s", err.text);
-        else
-            plans[i]->plants = a.plants;
-    }
+    struct plan **plans = load_all(&a);
+    if (plans == NULL)
+        return EMU_USAGE;
     cmd_watch_signals();
-    for (int i = 0; i < a.file_count && rc == EMU_HELD && !emu_interrupted; i++)
+    for (int i = 0; i < a.file_count && !emu_interrupted; i++)
         worst = emu_exit_worse(worst, one_scenario(&a, plans[i]));
-    for (int i = 0; plans != NULL && i < a.file_count; i++)
+    for (int i = 0; i < a.file_count; i++)
         free(plans[i]);
     free(plans);
-    return rc == EMU_HELD ? (int)worst : rc;
+    return worst;
 }

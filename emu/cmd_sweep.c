@@ -192,7 +192,7 @@ static int count_sites(struct sweep *s, uint64_t *counts, struct fl_errmsg *err)
 
 static int sweep_all(struct sweep *s, int only, struct fl_errmsg *err)
 {
-    uint64_t *counts = calloc((size_t)s->base->node_count * FL_SITE_COUNT, sizeof(*counts));
+    uint64_t *counts = calloc(((size_t)s->base->node_count + 1) * FL_SITE_COUNT, sizeof(*counts));
     uint64_t passed = 0;
     int rc =
         counts == NULL ? fl_fail(err, FL_ENOMEM, "out of memory") : count_sites(s, counts, err);
@@ -312,8 +312,8 @@ static int load(struct sweep *s, const char *file, int *ret_node)
 {
     struct fl_errmsg err;
 
-    s->base = malloc(sizeof(*s->base));
-    s->p = malloc(sizeof(*s->p));
+    s->base = calloc(1, sizeof(*s->base));
+    s->p = calloc(1, sizeof(*s->p));
     if (s->base == NULL || s->p == NULL)
         return cmd_usage("out of memory");
     if (plan_load(file, s->sets, s->set_count, s->p, &err) != FL_OK)

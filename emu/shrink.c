@@ -13,6 +13,7 @@ struct job {
     struct shrink *s;
     struct plan *best, *trial;
     uint64_t end_ns;
+    bool smaller; /* since this was last cleared */
 };
 
 static bool spent(const struct job *j)
@@ -40,6 +41,7 @@ static bool keep_if(struct job *j)
     if (spent(j) || plan_validate(j->trial, &err) != FL_OK || !fails(j, j->trial))
         return false;
     *j->best = *j->trial;
+    j->smaller = true;
     return true;
 }
 
@@ -234,7 +236,6 @@ static void shrink_places(struct job *j)
 int shrink_plan(struct plan *p, struct shrink *s, struct fl_errmsg *err)
 {
     struct job j = {.s = s, .best = p, .trial = malloc(sizeof(*p))};
-    uint32_t before;
 
     s->runs = 0;
     j.end_ns = fl_clock_ns() + s->wall_ns;
@@ -244,16 +245,12 @@ int shrink_plan(struct plan *p, struct shrink *s, struct fl_errmsg *err)
         free(j.trial);
         return fl_fail(err, FL_EINVAL, "%s does not fail in a run of this plan", s->key);
     }
-    struct plan *last = malloc(sizeof(*last));
     do { /* what one pass removes can make room for the next */
-        before = s->runs;
-        if (last != NULL)
-            *last = *p;
+        j.smaller = false;
         shrink_steps(&j);
         shrink_work(&j);
         shrink_places(&j);
-    } while (last != NULL && !spent(&j) && s->runs > before && memcmp(last, p, sizeof(*p)) != 0);
-    free(last);
+    } while (j.smaller && !spent(&j));
     free(j.trial);
     return FL_OK;
 }
