@@ -8,7 +8,7 @@ title "write-back: acknowledgements stay away past the deadline, writes are sent
 heartbeat "50ms"
 heartbeat_miss "3s"
 
-node "c0" { role = "compute", device_memory = "256K", retries = 20 }
+node "c0" { role = "compute", device_memory = "256K", retries = 100 }
 node "m0" { role = "memory", memory = "1M" }
 link ("c0", "m0") { delay = "5us", rate = "10G" }
 
