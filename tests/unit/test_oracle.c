@@ -285,6 +285,25 @@ static void a_fenced_retry_is_fine(void **state)
     assert_int_equal(verdict_of("W4").violated, 0);
 }
 
+/* A write whose deadline passed in the queue was never posted; more may not be missing. */
+static void failed_writes_need_not_have_been_posted(void **state)
+{
+    struct fl_rma w = write_of(0, 3, 2);
+
+    (void)state;
+    one_good_page(0, 1);
+    buf[0] = 1;
+    buf[FL_LINE_BYTES] = 1;
+    oracle_on_post(o, &w, buf);
+    oracle_on_done(o, &w, buf, FL_ETIMEDOUT, 0);
+    oracle_on_bytes(o, 2 * FL_LINE_BYTES, 3 * FL_LINE_BYTES);
+    assert_int_equal(verdict_of("W5").violated, 0);
+    oracle_on_bytes(o, FL_LINE_BYTES - 1, 3 * FL_LINE_BYTES);
+    assert_int_equal(verdict_of("W5").violated, 1);
+    oracle_on_bytes(o, 4 * FL_LINE_BYTES, 4 * FL_LINE_BYTES);
+    assert_int_equal(verdict_of("W5").violated, 2);
+}
+
 static void a_lost_node_leaves_its_pages_undecided(void **state)
 {
     uint8_t page[FL_PAGE_BYTES];
@@ -382,6 +401,7 @@ int main(void)
         T(test_a_write_without_the_fence),
         T(test_more_pages_than_memory),
         T(a_fenced_retry_is_fine),
+        T(failed_writes_need_not_have_been_posted),
         T(a_lost_node_leaves_its_pages_undecided),
         T(failed_stores_are_undecided),
         T(the_memory_node_watches_the_order_of_batches),
