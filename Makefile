@@ -33,6 +33,8 @@ UNIT_SRC = $(wildcard tests/unit/test_*.c)
 SIM_SRC = $(wildcard tests/sim/test_*.c)
 REAL_SRC = $(wildcard tests/real/test_*.c)
 REAL_SH = $(wildcard tests/real/test_*.sh)
+# Those of them that look at the program's code again in an instrumented build; not at scripts.
+PROGRAM_SH = $(filter-out %/test_ci.sh %/test_layers.sh %/test_readme.sh,$(REAL_SH))
 BENCH_SRC = $(wildcard tests/bench/bench_*.c)
 FUZZ_SRC = $(wildcard tests/fuzz/fuzz_*.c)
 ALL_SRC = $(LIB_SRC) $(wildcard emu/main.c tests/*/*.c)
@@ -130,7 +132,7 @@ check-real: $(call bin,$(BUILD),$(REAL_SRC)) $(BUILD)/farline ## tests with real
 ASAN_ENV = ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:allow_user_segv_handler=1:detect_stack_use_after_return=0:abort_on_error=1 \
 	UBSAN_OPTIONS=print_stacktrace=1
 check-asan: $(call bin,build-asan,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) build-asan/farline ## all tests with AddressSanitizer and UBSan
-	@$(ASAN_ENV) ci/run-tests asan --build build-asan --timeout 400 $(filter-out %/farline,$^) $(REAL_SH)
+	@FABRICS="tcp sim" $(ASAN_ENV) ci/run-tests asan --build build-asan --timeout 600 $(filter-out %/farline,$^) $(PROGRAM_SH)
 
 # With addresses at random places TSan's shadow may not fit: off where this machine lets us.
 check-tsan: $(call bin,build-tsan,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) ## tests with ThreadSanitizer, traps included (exclusions: ci/tsan-excluded.txt)
@@ -170,7 +172,7 @@ lint-files: # names for ci/lint, one list a line
 
 # ---- figures ----------------------------------------------------------------------------------------
 coverage: $(call bin,build-cov,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) build-cov/farline ## line coverage of all tests, at least COVERAGE_MIN percent
-	@ci/coverage build-cov $(COVERAGE_MIN) $(filter-out %/farline,$^) $(REAL_SH)
+	@FABRICS="tcp sim" ci/coverage build-cov $(COVERAGE_MIN) $(filter-out %/farline,$^) $(PROGRAM_SH)
 
 bench: $(call bin,$(BUILD),$(BENCH_SRC)) $(BUILD)/farline ## figures against raw code: table and build/bench.json
 	@ci/bench --build $(BUILD) $(filter-out %/farline,$^)
