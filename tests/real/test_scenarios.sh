@@ -17,7 +17,7 @@ for scenario in scenarios/writeback/*.lua; do
         timeout 120 "$farline" run "$scenario" --fabric "$fabric" --out "$work/run" >"$work/out" 2>&1
         rc=$?
         # 77: only in the simulator, and only for programs
-        if [ $rc -eq 0 ] || { [ $rc -eq 77 ] && [ $fabric = sim ] && grep -qE 'kind = "(sqlite|lua)"' "$scenario"; }; then
+        if [ $rc -eq 0 ] || { [ $rc -eq 77 ] && [ "$fabric" = sim ] && grep -qE 'kind = "(sqlite|lua)"' "$scenario"; }; then
             echo "ok $n - $scenario on $fabric"
         else
             echo "not ok $n - $scenario on $fabric: exit status $rc"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # swarm, sweep, replay and shrink as other programs call them.
+# shellcheck disable=SC2012,SC2016 # names without blanks; what stands in single quotes is for sed
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
 farline=${FARLINE:-$top/build/farline}
