@@ -110,6 +110,12 @@ struct tp_port_ops {
     /** See fl_fence: new generation of connections and keys; the old ones are dead at the peer
      * before done(tag, FL_OK). Operations in flight get done(FL_EFENCED) first. */
     void (*fence)(struct tp_port *p, uint16_t peer, uint64_t tag);
+    /** For faults. @muted: nothing of the port's own (heartbeats, credits) leaves for @peer and
+     * what arrives from it does not count as a sign of life, until called with false. */
+    void (*mute)(struct tp_port *p, uint16_t peer, bool muted);
+    /** For faults: the connections to @peer break now, as after a message that was refused; both
+     * sides hear peer_down, here with @cause. */
+    void (*sever)(struct tp_port *p, uint16_t peer, int cause);
     /** Runs what is ready; true if anything happened. For spin mode; the event loop otherwise. */
     bool (*poll)(struct tp_port *p);
     void (*ledger)(struct tp_port *p, struct tp_ledger *ret);
