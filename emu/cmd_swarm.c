@@ -372,7 +372,7 @@ static void judge(struct swarm *s)
         if (s->kinds[k].asked >= ASKED_ENOUGH && s->kinds[k].fired == 0) {
             s->worst = EMU_UNDECIDED;
             snprintf(why, sizeof(why), "%s was asked for %" PRIu64 " times and never fired",
-                     plan_action_names[k], s->kinds[k].asked);
+                     plan_step_info((unsigned)k)->name, s->kinds[k].asked);
         }
     for (uint16_t k = 0; k < s->check_count && s->worst == EMU_HELD; k++)
         if (s->checks[k].checked == 0) {
@@ -418,8 +418,8 @@ static void print_text(const struct swarm *s)
     for (int k = 0; k < POOL_KINDS; k++)
         if (s->kinds[k].asked > 0)
             printf("%-10s%10" PRIu64 "%10" PRIu64 "%10" PRIu64 "%10" PRIu64 "\n",
-                   plan_action_names[k], s->kinds[k].asked, s->kinds[k].fired, s->kinds[k].survived,
-                   s->kinds[k].violated);
+                   plan_step_info((unsigned)k)->name, s->kinds[k].asked, s->kinds[k].fired,
+                   s->kinds[k].survived, s->kinds[k].violated);
     printf("%-10s%20s%20s\n", "check", "compared", "violated");
     for (uint16_t k = 0; k < s->check_count; k++)
         printf("%-10s%20" PRIu64 "%20" PRIu64 "\n", s->checks[k].id, s->checks[k].checked,
@@ -456,7 +456,7 @@ static char *to_json(const struct swarm *s, size_t flags)
     for (int k = 0; k < POOL_KINDS; k++)
         if (s->kinds[k].asked > 0)
             json_array_append_new(kinds, json_pack("{s:s, s:I, s:I, s:I, s:I}", "kind",
-                                                   plan_action_names[k], "asked",
+                                                   plan_step_info((unsigned)k)->name, "asked",
                                                    (json_int_t)s->kinds[k].asked, "fired",
                                                    (json_int_t)s->kinds[k].fired, "survived",
                                                    (json_int_t)s->kinds[k].survived, "violated",

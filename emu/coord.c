@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "emu/coord.h"
 
+#include "emu/plan_steps.h"
+
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -284,11 +286,11 @@ static int refuse(const struct plan *p, const struct run_opts *o, struct fl_errm
                        o->tracker);
     for (int i = 0; i < p->step_count; i++) {
         const struct plan_step *s = &p->steps[i];
-        if (s->action == PLAN_CUT || s->action == PLAN_HEAL)
+        if (s->action >= PLAN_CUT)
             return fl_fail(err, FL_EINVAL,
-                           "%s:%d: links are cut in the simulator only; run with --fabric sim, or "
+                           "%s:%d: %s is offered in the simulator only; run with --fabric sim, or "
                            "pause a node instead",
-                           p->file, s->line);
+                           p->file, s->line, plan_step_info(plan_step_kind(s))->name);
     }
     return FL_OK;
 }

@@ -71,12 +71,6 @@ void coord_broadcast(struct coord *c, json_t *m)
 
 /* --- steps of the plan ---------------------------------------------------------------------- */
 
-static const char *const action_name[] = {[PLAN_KILL] = "kill",
-                                          [PLAN_PAUSE] = "pause",
-                                          [PLAN_RESUME] = "resume",
-                                          [PLAN_CUT] = "cut",
-                                          [PLAN_HEAL] = "heal"};
-
 static void step_end(struct coord *c, int i, bool fired)
 {
     struct coord_step *s = &c->steps[i];
@@ -143,6 +137,10 @@ static void step_begin(struct coord *c, int i, int waiter)
         break;
     case PLAN_CUT:
     case PLAN_HEAL:
+    case PLAN_RESTART:
+    case PLAN_SLOW:
+    case PLAN_SLOTS_FULL:
+    case PLAN_FAULT:
         step_end(c, i, false); /* refused before the start */
         break;
     }
@@ -173,24 +171,10 @@ static void on_step_time(evutil_socket_t fd, short what, void *arg)
 void coord_steps_init(struct coord *c)
 {
     for (int i = 0; i < c->p->step_count; i++) {
-        const struct plan_step *ps = &c->p->steps[i];
-        struct result_fault *f = &c->r->faults[i];
         c->steps[i].c = c;
         c->steps[i].waiter = -1;
-        memset(f, 0, sizeof(*f));
-        snprintf(f->kind, sizeof(f->kind), "%s %.24s", action_name[ps->action],
-                 c->p->nodes[ps->target].name);
-        if (ps->when == PLAN_AT_SITE)
-            snprintf(f->at, sizeof(f->at), "%s.%s#%llu", c->p->nodes[ps->node].name,
-                     fl_site_info(ps->site) ? fl_site_info(ps->site)->name : "?",
-                     (unsigned long long)ps->nth);
-        else if (ps->when == PLAN_AT_TIME)
-            snprintf(f->at, sizeof(f->at), "%llu ns", (unsigned long long)ps->at_ns);
-        else
-            snprintf(f->at, sizeof(f->at), "start");
-        f->asked = 1;
     }
-    c->r->fault_count = c->p->step_count;
+    result_ask_faults(c->p, c->r);
 }
 
 void coord_steps_start(struct coord *c)

@@ -92,7 +92,17 @@ struct plan_workload {
 
 /** When a step happens. */
 enum plan_when { PLAN_AT_START, PLAN_AT_SITE, PLAN_AT_TIME };
-enum plan_action { PLAN_KILL, PLAN_PAUSE, PLAN_RESUME, PLAN_CUT, PLAN_HEAL };
+enum plan_action {
+    PLAN_KILL,
+    PLAN_PAUSE,
+    PLAN_RESUME,
+    PLAN_CUT, /* both ways are two steps */
+    PLAN_HEAL,
+    PLAN_RESTART,    /* a killed node comes back @by_ns after the step, incarnation higher */
+    PLAN_SLOW,       /* each step of the node's device takes @by_ns longer */
+    PLAN_SLOTS_FULL, /* the device has no page buffer left */
+    PLAN_FAULT,      /* @fault, a filter on the link target -> target2 */
+};
 
 struct plan_step {
     enum plan_when when;
@@ -103,6 +113,11 @@ struct plan_step {
     enum plan_action action;
     uint16_t target, target2; /* node; cut, heal: from, to */
     uint64_t for_ns;          /* undone after this; FL_NEVER: not */
+    uint8_t fault;            /* enum tp_fault_kind; these are as in struct tp_fault */
+    uint8_t classes;
+    uint32_t every;
+    uint64_t count, by_ns, rate_bps;
+    bool blank; /* restart: without its image */
     int line;
 };
 

@@ -10,6 +10,7 @@
 #include "emu/mech/memnode.h"
 #include "emu/mech/writeback.h"
 #include "emu/plan_fields.h"
+#include "emu/plan_steps.h"
 
 enum { NATIVE_REGION_MIN = 32 << 20 };
 
@@ -350,9 +351,70 @@ static int check_capacity(const struct plan *p, struct fl_errmsg *err)
     return FL_OK;
 }
 
+/** What a step says beside its moment and its nodes. */
+static int check_step_options(const struct plan *p, const struct plan_step *s,
+                              const struct plan_step_info *k, struct fl_errmsg *err)
+{
+    if (s->for_ns == 0)
+        return bad(p, s->line, err, "%s: for_ is 0, so nothing would happen; give a time", k->name);
+    if (s->for_ns != FL_NEVER && (k->options & PLAN_OPT_FOR) == 0)
+        return bad(p, s->line, err, "%s cannot be undone after a time; remove for_", k->name);
+    if (s->for_ns != FL_NEVER && (s->for_ns > p->run_deadline_ns))
+        return bad(p, s->line, err, "%s lasts longer than the run's deadline; shorten for_",
+                   k->name);
+    if ((k->needs & PLAN_OPT_BY) != 0 && s->by_ns == 0)
+        return bad(p, s->line, err, "%s needs by = \"1ms\" or another time", k->name);
+    if ((k->needs & PLAN_OPT_BPS) != 0 && s->rate_bps == 0)
+        return bad(p, s->line, err, "%s needs bps = \"1M\" or another rate", k->name);
+    if (s->by_ns > p->run_deadline_ns)
+        return bad(p, s->line, err, "%s: %s is longer than the run's deadline; shorten it", k->name,
+                   (k->options & PLAN_OPT_AFTER) != 0 ? "after" : "by");
+    if (s->classes >= 1 << FL_CLASSES)
+        return bad(p, s->line, err, "%s: there is no such class of traffic", k->name);
+    return FL_OK;
+}
+
+/** A node comes back only when it died before: what of that can be known. */
+static int check_restart(const struct plan *p, const struct plan_step *s, struct fl_errmsg *err)
+{
+    const char *name = p->nodes[s->target].name;
+    bool killed = false, before = false;
+
+    if (p->nodes[s->target].role != PLAN_MEMORY)
+        return bad(p, s->line, err,
+                   "restart: \"%s\" is a compute node, whose programs cannot go on where they "
+                   "died; only memory nodes come back",
+                   name);
+    if (s->when == PLAN_AT_START || (s->when == PLAN_AT_SITE && s->node == s->target))
+        return bad(p, s->line, err,
+                   "restart: \"%s\" cannot be dead then (%s); name a later moment, such as "
+                   "event (\"c0.peer_lost\", 1)",
+                   name,
+                   s->when == PLAN_AT_START ? "it is the start" : "a dead node passes no site");
+    for (int i = 0; i < p->step_count; i++) {
+        const struct plan_step *k = &p->steps[i];
+
+        if (k->action != PLAN_KILL || k->target != s->target)
+            continue;
+        killed = true;
+        before =
+            before || k->when != PLAN_AT_TIME || s->when != PLAN_AT_TIME || k->at_ns <= s->at_ns;
+    }
+    if (!killed)
+        return bad(p, s->line, err,
+                   "restart: nothing kills \"%s\", so it never comes back; add a kill before it",
+                   name);
+    if (!before)
+        return bad(p, s->line, err,
+                   "restart: \"%s\" is killed only after this moment; exchange the times", name);
+    return FL_OK;
+}
+
 static int check_step(const struct plan *p, const struct plan_step *s, struct fl_errmsg *err)
 {
-    if ((unsigned)s->when > PLAN_AT_TIME || (unsigned)s->action > PLAN_HEAL)
+    const struct plan_step_info *k = plan_step_info(plan_step_kind(s));
+
+    if ((unsigned)s->when > PLAN_AT_TIME || k == NULL)
         return bad(p, s->line, err, "step with an unknown trigger or action");
     if (s->when == PLAN_AT_SITE) {
         if (s->node >= p->node_count)
@@ -363,22 +425,16 @@ static int check_step(const struct plan *p, const struct plan_step *s, struct fl
             return bad(p, s->line, err, "event: the first passing has number 1, not 0");
     }
     if (s->target >= p->node_count)
-        return bad(p, s->line, err, "%s: there is no such node", plan_action_names[s->action]);
-    bool pair = s->action == PLAN_CUT || s->action == PLAN_HEAL;
-    if (pair && (s->target2 >= p->node_count || s->target2 == s->target))
-        return bad(p, s->line, err, "%s needs two different nodes", plan_action_names[s->action]);
-    if (s->for_ns == 0)
-        return bad(p, s->line, err, "%s: for_ is 0, so nothing would happen; give a time",
-                   plan_action_names[s->action]);
-    if (s->for_ns != FL_NEVER && (s->for_ns > p->run_deadline_ns))
-        return bad(p, s->line, err, "%s lasts longer than the run's deadline; shorten for_",
-                   plan_action_names[s->action]);
+        return bad(p, s->line, err, "%s: there is no such node", k->name);
+    if (k->pair && (s->target2 >= p->node_count || s->target2 == s->target))
+        return bad(p, s->line, err, "%s needs two different nodes", k->name);
     if (s->when == PLAN_AT_TIME && s->at_ns > p->run_deadline_ns)
         return bad(p, s->line, err, "step lies after the run's deadline, so it would never happen");
-    if (s->for_ns != FL_NEVER && s->action != PLAN_PAUSE && s->action != PLAN_CUT)
-        return bad(p, s->line, err, "%s cannot be undone after a time; remove for_",
-                   plan_action_names[s->action]);
-    return FL_OK;
+    if (s->action == PLAN_SLOTS_FULL && p->nodes[s->target].role != PLAN_COMPUTE)
+        return bad(p, s->line, err, "fill_slots: \"%s\" is a memory node; name a compute node",
+                   p->nodes[s->target].name);
+    int rc = check_step_options(p, s, k, err);
+    return rc == FL_OK && s->action == PLAN_RESTART ? check_restart(p, s, err) : rc;
 }
 
 static bool metric_ok(const char *m)

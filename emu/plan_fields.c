@@ -8,7 +8,6 @@
 const char *const plan_kind_names[] = {"sequential", "random", "zipf", "stamp",
                                        "hammer",     "sqlite", "lua",  NULL};
 const char *const plan_role_names[] = {"compute", "memory", NULL};
-const char *const plan_action_names[] = {"kill", "pause", "resume", "cut", "heal", NULL};
 const char *const plan_when_names[] = {"start", "site", "time", NULL};
 const char *const plan_cmp_names[] = {"eq", "ne", "lt", "le", "gt", "ge", NULL};
 static const char *const evict_names[] = {"lru", "clock", NULL};

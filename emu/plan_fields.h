@@ -85,10 +85,9 @@ bool plan_parse_size(const char *text, uint64_t *ret_bytes);
 bool plan_parse_time(const char *text, uint64_t *ret_ns);
 bool plan_parse_rate(const char *text, uint64_t *ret_bps);
 
-/** Names of workload kinds, roles, actions, comparisons: NULL-terminated, indexed by the enum. */
+/** Names of workload kinds, roles, comparisons: NULL-terminated, indexed by the enum. */
 extern const char *const plan_kind_names[];
 extern const char *const plan_role_names[];
-extern const char *const plan_action_names[];
 extern const char *const plan_when_names[];
 extern const char *const plan_cmp_names[];
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "emu/plan_fields.h"
+#include "emu/plan_steps.h"
 
 enum { JSON_BYTES_MAX = 4 << 20 };
 
@@ -102,12 +103,33 @@ static json_t *workload_json(const struct plan *p, int i)
     return j;
 }
 
+/** Only what the kind can say: steps of older plans keep their form. */
+static void put_step_options(json_t *j, const struct plan *p, const struct plan_step *s,
+                             const struct plan_step_info *k)
+{
+    if (k->pair)
+        json_object_set_new(j, "target2", json_string(node_name(p, s->target2)));
+    if ((k->options & (PLAN_OPT_BY | PLAN_OPT_AFTER)) != 0)
+        json_object_set_new(j, "by_ns", json_u64(s->by_ns));
+    if ((k->options & PLAN_OPT_BPS) != 0)
+        json_object_set_new(j, "rate_bps", json_u64(s->rate_bps));
+    if ((k->options & PLAN_OPT_CLASS) != 0)
+        json_object_set_new(j, "classes", json_u64(s->classes));
+    if ((k->options & PLAN_OPT_EVERY) != 0)
+        json_object_set_new(j, "every", json_u64(s->every));
+    if ((k->options & PLAN_OPT_COUNT) != 0)
+        json_object_set_new(j, "count", json_u64(s->count));
+    if ((k->options & PLAN_OPT_IMAGE) != 0)
+        json_object_set_new(j, "blank", json_boolean(s->blank));
+}
+
 static json_t *step_json(const struct plan *p, int i)
 {
     const struct plan_step *s = &p->steps[i];
     const struct fl_site_info *site = fl_site_info((enum fl_site)s->site);
+    const struct plan_step_info *k = plan_step_info(plan_step_kind(s));
     json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:o}", "when", plan_when_names[s->when], "action",
-                          plan_action_names[s->action], "target", node_name(p, s->target), "line",
+                          k != NULL ? k->name : "?", "target", node_name(p, s->target), "line",
                           s->line, "for_ns", json_u64(s->for_ns));
 
     if (j == NULL)
@@ -119,8 +141,8 @@ static json_t *step_json(const struct plan *p, int i)
     } else if (s->when == PLAN_AT_TIME) {
         json_object_set_new(j, "at_ns", json_u64(s->at_ns));
     }
-    if (s->action == PLAN_CUT || s->action == PLAN_HEAL)
-        json_object_set_new(j, "target2", json_string(node_name(p, s->target2)));
+    if (k != NULL)
+        put_step_options(j, p, s, k);
     return j;
 }
 
@@ -420,12 +442,40 @@ static int read_workload(struct plan *p, struct rd *r, uint16_t i)
     return rd_done(r);
 }
 
+static void read_step_options(const struct plan *p, struct rd *r, struct plan_step *s,
+                              const struct plan_step_info *k)
+{
+    if (k->pair)
+        s->target2 = rd_node(r, "target2", p);
+    if ((k->options & (PLAN_OPT_BY | PLAN_OPT_AFTER)) != 0)
+        s->by_ns = rd_u64(r, "by_ns", INT64_MAX, false);
+    if ((k->options & PLAN_OPT_BPS) != 0)
+        s->rate_bps = rd_u64(r, "rate_bps", INT64_MAX, false);
+    if ((k->options & PLAN_OPT_CLASS) != 0)
+        s->classes = (uint8_t)rd_u64(r, "classes", UINT8_MAX, false);
+    if ((k->options & PLAN_OPT_EVERY) != 0)
+        s->every = (uint32_t)rd_u64(r, "every", UINT32_MAX, false);
+    if ((k->options & PLAN_OPT_COUNT) != 0)
+        s->count = rd_u64(r, "count", INT64_MAX, false);
+    if ((k->options & PLAN_OPT_IMAGE) != 0) {
+        json_t *v = rd_get(r, "blank");
+
+        if (v != NULL && !json_is_boolean(v))
+            rd_fail(r, "\"blank\" is neither true nor false");
+        s->blank = json_is_true(v);
+    }
+}
+
 static int read_step(struct plan *p, struct rd *r, uint16_t i)
 {
     struct plan_step *s = &p->steps[i];
 
     s->when = (enum plan_when)rd_enum(r, "when", plan_when_names);
-    s->action = (enum plan_action)rd_enum(r, "action", plan_action_names);
+    const char *action = rd_text(r, "action", 64);
+    unsigned kind = plan_step_find(action);
+    if (plan_step_info(kind) == NULL)
+        rd_fail(r, "\"action\" has no value \"%s\"", action);
+    plan_step_set_kind(s, kind);
     s->target = rd_node(r, "target", p);
     s->line = rd_line(r);
     s->for_ns = rd_u64(r, "for_ns", INT64_MAX, true);
@@ -441,8 +491,8 @@ static int read_step(struct plan *p, struct rd *r, uint16_t i)
     } else if (s->when == PLAN_AT_TIME) {
         s->at_ns = rd_u64(r, "at_ns", INT64_MAX, false);
     }
-    if (s->action == PLAN_CUT || s->action == PLAN_HEAL)
-        s->target2 = rd_node(r, "target2", p);
+    if (!r->failed)
+        read_step_options(p, r, s, plan_step_info(kind));
     return rd_done(r);
 }
 

@@ -6,9 +6,10 @@
 #ifndef EMU_POOL_H
 #define EMU_POOL_H
 
+#include "emu/plan_steps.h"
 #include "emu/result.h"
 
-enum { POOL_JOBS_MAX = 64, POOL_KINDS = PLAN_HEAL + 1, NOTE_KEY_MAX = 16 };
+enum { POOL_JOBS_MAX = 64, POOL_KINDS = PLAN_STEP_KINDS, NOTE_KEY_MAX = 16 };
 
 /** What a worker tells of one run; plain bytes, at most PIPE_BUF. */
 struct pool_note {
@@ -16,7 +17,7 @@ struct pool_note {
     bool crashed, hung; /* filled by the pool */
     bool twice;         /* was done twice */
     uint64_t trace_hash;
-    uint32_t asked[POOL_KINDS]; /* by enum plan_action */
+    uint32_t asked[POOL_KINDS]; /* by kind of step */
     uint32_t fired[POOL_KINDS];
     uint16_t check_count;
     struct {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "emu/plan_fields.h"
+#include "emu/plan_steps.h"
 
 volatile sig_atomic_t emu_interrupted;
 
@@ -127,6 +128,19 @@ void result_sum_metrics(struct result *r)
         }
         result_metric(r, bare, total);
     }
+}
+
+void result_ask_faults(const struct plan *p, struct result *r)
+{
+    for (uint16_t i = 0; i < p->step_count; i++) {
+        struct result_fault *f = &r->faults[i];
+
+        memset(f, 0, sizeof(*f));
+        plan_step_text(p, &p->steps[i], f->kind, sizeof(f->kind));
+        plan_step_when_text(p, &p->steps[i], f->at, sizeof(f->at));
+        f->asked = 1;
+    }
+    r->fault_count = p->step_count;
 }
 
 struct result_check *result_check(struct result *r, const char *id, const char *unit)

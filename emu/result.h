@@ -38,7 +38,7 @@ struct result_check {
 };
 
 struct result_fault {
-    char kind[32]; /* "kill m0" */
+    char kind[96]; /* "kill m0" */
     char at[64];   /* "c0.page_fetched#12" */
     uint64_t asked, fired;
     uint64_t t_ns;
@@ -75,6 +75,9 @@ void result_metric_text(struct result *r, const char *name, const char *text);
 
 /** Sums over nodes are added under the bare name ("misses" = sum of "*.misses"). */
 void result_sum_metrics(struct result *r);
+
+/** Enters every step of the plan as a fault that is asked for once and has not fired. */
+void result_ask_faults(const struct plan *p, struct result *r);
 
 /** The check's record, created when new; NULL when the table is full. */
 struct result_check *result_check(struct result *r, const char *id, const char *unit);

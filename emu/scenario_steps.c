@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "emu/plan_fields.h"
+#include "emu/plan_steps.h"
 
 static const char EVENT[] = "farline.event", STEP[] = "farline.step", EXPECT[] = "farline.expect";
 
@@ -99,36 +100,119 @@ static int api_at(lua_State *L)
 
 struct step_options {
     struct plan_step *s;
-    const char *action;
+    const struct plan_step_info *k;
     bool one_way;
 };
 
+static const char *const class_names[] = {"urgent", "normal", "bulk", NULL};
+
+/** "; there are for_ and one_way" */
+static const char *option_list(unsigned options, char *ret, size_t size)
+{
+    static const char *const names[] = {"for_",  "by",      "bps",   "class", "every",
+                                        "count", "one_way", "after", "image"};
+    size_t len = 0;
+    int left = __builtin_popcount(options);
+
+    ret[0] = '\0';
+    len += (size_t)snprintf(ret, size, "; there %s",
+                            left == 0   ? "is none"
+                            : left == 1 ? "is"
+                                        : "are");
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]) && len < size; i++)
+        if ((options >> i) & 1) {
+            left--;
+            len += (size_t)snprintf(ret + len, size - len, " %s%s", names[i],
+                                    left > 1    ? ","
+                                    : left == 1 ? " and"
+                                                : "");
+        }
+    return ret;
+}
+
+static uint64_t option_time(lua_State *L, const struct step_options *o, const char *key)
+{
+    char buf[64];
+    uint64_t ns = 0;
+    const char *text = scn_value_text(L, -1, key, buf, sizeof(buf));
+
+    if (!plan_parse_time(text, &ns) || ns == 0 || ns > INT64_MAX)
+        scn_fail(L, "%s: %s is \"%.40s\"; it must be a time such as \"2ms\"", o->k->name, key,
+                 text);
+    return ns;
+}
+
+static uint64_t option_rate(lua_State *L, const struct step_options *o)
+{
+    char buf[64];
+    uint64_t bps = 0;
+    const char *text = scn_value_text(L, -1, "bps", buf, sizeof(buf));
+
+    if (!plan_parse_rate(text, &bps) || bps == 0 || bps > INT64_MAX)
+        scn_fail(L, "%s: bps is \"%.40s\"; it must be a rate such as \"1M\"", o->k->name, text);
+    return bps;
+}
+
+static uint64_t option_number(lua_State *L, const struct step_options *o, const char *key)
+{
+    lua_Integer n = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
+
+    if (n < 1 || n > UINT32_MAX)
+        scn_fail(L, "%s: %s must be a whole number from 1", o->k->name, key);
+    return (uint64_t)n;
+}
+
+static bool option_flag(lua_State *L, const struct step_options *o, const char *key)
+{
+    if (!lua_isboolean(L, -1))
+        scn_fail(L, "%s: %s must be true or false", o->k->name, key);
+    return lua_toboolean(L, -1);
+}
+
+static int option_word(lua_State *L, const struct step_options *o, const char *key,
+                       const char *const *words)
+{
+    char buf[64], all[64] = "";
+    const char *text = scn_value_text(L, -1, key, buf, sizeof(buf));
+    int i = plan_name_index(words, text);
+
+    for (int k = 0; words[k] != NULL; k++)
+        snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s\"%s\"", k > 0 ? ", " : "",
+                 words[k]);
+    if (i < 0)
+        scn_fail(L, "%s: %s is \"%.20s\"; it is one of %s", o->k->name, key, text, all);
+    return i;
+}
+
 static void step_option(lua_State *L, const char *key, void *arg)
 {
+    static const char *const images[] = {"kept", "blank", NULL};
     struct step_options *o = arg;
-    bool cut = o->s->action == PLAN_CUT;
-    char buf[64];
+    struct plan_step *s = o->s;
+    unsigned can = o->k->options;
+    char list[96];
 
-    if ((o->s->action == PLAN_PAUSE || cut) &&
-        (strcmp(key, "for_") == 0 || (cut && strcmp(key, "heal_after") == 0))) {
-        const char *text = scn_value_text(L, -1, key, buf, sizeof(buf));
-
-        if (!plan_parse_time(text, &o->s->for_ns) || o->s->for_ns == 0 || o->s->for_ns > INT64_MAX)
-            scn_fail(L, "%s: %s is \"%.40s\"; it must be a time such as \"2ms\"", o->action, key,
-                     text);
-        return;
-    }
-    if ((cut || o->s->action == PLAN_HEAL) && strcmp(key, "one_way") == 0) {
-        if (!lua_isboolean(L, -1))
-            scn_fail(L, "%s: one_way must be true or false", o->action);
-        o->one_way = lua_toboolean(L, -1);
-        return;
-    }
-    scn_fail(L, "%s: unknown option \"%.40s\"%s", o->action, key,
-             o->s->action == PLAN_PAUSE  ? "; there is for_"
-             : cut                       ? "; there are for_ and one_way"
-             : o->s->action == PLAN_HEAL ? "; there is one_way"
-                                         : "; there is none");
+    if ((can & PLAN_OPT_FOR) != 0 &&
+        (strcmp(key, "for_") == 0 || (s->action == PLAN_CUT && strcmp(key, "heal_after") == 0)))
+        s->for_ns = option_time(L, o, key);
+    else if (((can & PLAN_OPT_BY) != 0 && strcmp(key, "by") == 0) ||
+             ((can & PLAN_OPT_AFTER) != 0 && strcmp(key, "after") == 0))
+        s->by_ns = option_time(L, o, key);
+    else if ((can & PLAN_OPT_BPS) != 0 && strcmp(key, "bps") == 0)
+        s->rate_bps = option_rate(L, o);
+    else if ((can & PLAN_OPT_CLASS) != 0 && strcmp(key, "class") == 0)
+        s->classes = (uint8_t)(1U << option_word(L, o, key, class_names));
+    else if ((can & PLAN_OPT_EVERY) != 0 && strcmp(key, "every") == 0)
+        s->every = (uint32_t)option_number(L, o, key);
+    else if ((can & PLAN_OPT_COUNT) != 0 && strcmp(key, "count") == 0)
+        s->count = option_number(L, o, key);
+    else if ((can & PLAN_OPT_ONE_WAY) != 0 && strcmp(key, "one_way") == 0)
+        o->one_way = option_flag(L, o, key);
+    else if ((can & PLAN_OPT_IMAGE) != 0 && strcmp(key, "image") == 0)
+        s->blank = option_word(L, o, key, images) == 1;
+    else
+        scn_fail(L, "%s: unknown option \"%.40s\"%s", o->k->name, key,
+                 option_list(can, list, sizeof(list)));
 }
 
 static void add_step(lua_State *L, const struct plan_step *s)
@@ -140,35 +224,39 @@ static void add_step(lua_State *L, const struct plan_step *s)
     p->steps[p->step_count++] = *s;
 }
 
-/** Method of what at() returns: upvalue 1 is the action. */
+static void read_options(lua_State *L, int at, struct step_options *o)
+{
+    if (lua_isnoneornil(L, at))
+        return;
+    if (!lua_istable(L, at))
+        scn_fail(L, "%s: options belong in braces, as in { for_ = \"2ms\" }", o->k->name);
+    scn_each(L, at, o->k->name, step_option, o);
+}
+
+/** Method of what at() returns: upvalue 1 is the kind of step. */
 static int step_action(lua_State *L)
 {
     struct pending_step *ps = luaL_testudata(L, 1, STEP);
-    int action = (int)lua_tointeger(L, lua_upvalueindex(1));
-    const char *name = plan_action_names[action];
+    unsigned kind = (unsigned)lua_tointeger(L, lua_upvalueindex(1));
+    const struct plan_step_info *k = plan_step_info(kind);
 
     if (ps == NULL)
-        return scn_fail(L, "%s: write at (...) : %s (...), with a colon", name, name);
+        return scn_fail(L, "%s: write at (...) : %s (...), with a colon", k->name, k->name);
     if (ps->id == 0)
-        return scn_fail(L, "%s: this at (...) already has an action; write at (...) again", name);
+        return scn_fail(L, "%s: this at (...) already has an action; write at (...) again",
+                        k->name);
     struct plan_step s = ps->s;
-    s.action = (enum plan_action)action;
-    bool pair = s.action == PLAN_CUT || s.action == PLAN_HEAL;
-    int opts = pair ? 4 : 3;
+    plan_step_set_kind(&s, kind);
     s.target = scn_node(L, scn_text(L, 2, "the node", 200));
-    if (pair) {
+    if (k->pair) {
         s.target2 = scn_node(L, scn_text(L, 3, "the second node", 200));
         if (s.target2 == s.target)
-            return scn_fail(L, "%s needs two different nodes", name);
+            return scn_fail(L, "%s needs two different nodes", k->name);
     }
-    struct step_options o = {.s = &s, .action = name};
-    if (!lua_isnoneornil(L, opts)) {
-        if (!lua_istable(L, opts))
-            return scn_fail(L, "%s: options belong in braces, as in { for_ = \"2ms\" }", name);
-        scn_each(L, opts, name, step_option, &o);
-    }
+    struct step_options o = {.s = &s, .k = k, .one_way = !k->both};
+    read_options(L, k->pair ? 4 : 3, &o);
     add_step(L, &s);
-    if (pair && !o.one_way) { /* a link drops in both directions */
+    if (k->pair && !o.one_way) { /* a link drops in both directions */
         uint16_t from = s.target;
 
         s.target = s.target2;
@@ -294,7 +382,7 @@ static int api_check(lua_State *L)
 /** __index of steps and expectations: upvalues are the methods and what to say. */
 static int method_get(lua_State *L)
 {
-    const char *names[16];
+    const char *names[64];
     size_t n = 0;
 
     lua_settop(L, 2);
@@ -302,7 +390,7 @@ static int method_get(lua_State *L)
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
         return 1;
     for (lua_pushnil(L); lua_next(L, lua_upvalueindex(1)) != 0; lua_pop(L, 1))
-        if (n < 16)
+        if (n < 64)
             names[n++] = lua_tostring(L, -2);
     const char *what = lua_tostring(L, lua_upvalueindex(2));
     const char *word = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
@@ -338,10 +426,12 @@ void scn_api_steps(lua_State *L)
     lua_setfield(L, -2, "__metatable");
     lua_pop(L, 1);
     lua_newtable(L);
-    for (int i = 0; plan_action_names[i] != NULL; i++) {
-        lua_pushinteger(L, i);
+    for (unsigned k = 0; k < PLAN_STEP_KINDS; k++) {
+        if (plan_step_info(k) == NULL)
+            continue;
+        lua_pushinteger(L, (lua_Integer)k);
         lua_pushcclosure(L, step_action, 1);
-        lua_setfield(L, -2, plan_action_names[i]);
+        lua_setfield(L, -2, plan_step_info(k)->name);
     }
     set_methods(L, STEP, "at (...)");
     lua_newtable(L);

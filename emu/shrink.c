@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "emu/base/clock.h"
+#include "emu/plan_steps.h"
 #include "emu/swarm.h"
 
 struct job {
@@ -150,7 +151,8 @@ static bool node_is_used(const struct plan *p, uint16_t i)
     }
     for (uint16_t k = 0; k < p->step_count; k++) {
         const struct plan_step *s = &p->steps[k];
-        bool pair = s->action == PLAN_CUT || s->action == PLAN_HEAL;
+        const struct plan_step_info *info = plan_step_info(plan_step_kind(s));
+        bool pair = info != NULL && info->pair;
         if (s->target == i || (pair && s->target2 == i) ||
             (s->when == PLAN_AT_SITE && s->node == i))
             return true;

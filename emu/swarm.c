@@ -251,8 +251,10 @@ bool swarm_failed(const struct plan *p, const struct result *r, const char *key)
 static void count(const struct plan *p, const struct result *r, struct pool_note *n)
 {
     for (uint16_t i = 0; i < p->step_count && i < r->fault_count; i++) {
-        n->asked[p->steps[i].action] += (uint32_t)r->faults[i].asked;
-        n->fired[p->steps[i].action] += (uint32_t)r->faults[i].fired;
+        unsigned kind = plan_step_kind(&p->steps[i]);
+
+        n->asked[kind] += (uint32_t)r->faults[i].asked;
+        n->fired[kind] += r->faults[i].fired > 0; /* a filter may hit often */
     }
     for (size_t i = 0; i < r->check_count; i++) {
         if (!requested(p, r->checks[i].id))

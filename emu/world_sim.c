@@ -498,6 +498,16 @@ static int check_workloads(const struct plan *p, struct fl_errmsg *err)
     return FL_OK;
 }
 
+static int check_steps(const struct plan *p, struct fl_errmsg *err)
+{
+    for (uint16_t i = 0; i < p->step_count; i++)
+        if (p->steps[i].action > PLAN_HEAL)
+            return fl_fail(err, FL_EUNSUPPORTED,
+                           "%s:%d: this fault is not offered by the simulator", p->file,
+                           p->steps[i].line);
+    return FL_OK;
+}
+
 static int make_world(struct ws *w, const struct run_opts *o, struct fl_errmsg *err)
 {
     char path[4096];
@@ -518,7 +528,7 @@ static int make_world(struct ws *w, const struct run_opts *o, struct fl_errmsg *
         const struct plan_link *l = &w->p->links[i];
         tp_simnet_link(w->net, l->a, l->b, l->delay_ns, l->rate_bps);
     }
-    ws_steps_init(w);
+    result_ask_faults(w->p, w->r);
     return make_nodes(w, err);
 }
 
@@ -556,6 +566,8 @@ int emu_run_sim(const struct plan *p, const struct run_opts *o, struct result *r
     int rc = choose_sight(w, o, err);
     if (rc == FL_OK)
         rc = check_workloads(p, err);
+    if (rc == FL_OK)
+        rc = check_steps(p, err);
     if (rc == FL_OK)
         rc = make_world(w, o, err);
     if (rc == FL_OK)

@@ -108,7 +108,6 @@ void ws_threads_resumed(struct ws_node *n);      /* after a pause */
 void ws_thread_wake(void *arg, uint32_t ticket); /* coh_actor_cfg.wake; @arg: struct ws_node */
 
 /* world_sim_steps.c */
-void ws_steps_init(struct ws *w);
 void ws_steps_when(struct ws *w, enum plan_when when);
 void ws_site(void *arg, struct emu_node *node, enum fl_site site, uint64_t nth);
 

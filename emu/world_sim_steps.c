@@ -3,35 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "emu/plan_steps.h"
 #include "emu/world_sim.h"
-
-static const char *const action_name[] = {[PLAN_KILL] = "kill",
-                                          [PLAN_PAUSE] = "pause",
-                                          [PLAN_RESUME] = "resume",
-                                          [PLAN_CUT] = "cut",
-                                          [PLAN_HEAL] = "heal"};
-
-void ws_steps_init(struct ws *w)
-{
-    const struct plan *p = w->p;
-    for (uint16_t i = 0; i < p->step_count; i++) {
-        const struct plan_step *s = &p->steps[i];
-        struct result_fault *f = &w->r->faults[i];
-        memset(f, 0, sizeof *f);
-        bool pair = s->action == PLAN_CUT || s->action == PLAN_HEAL;
-        snprintf(f->kind, sizeof f->kind, "%s %.11s%s%.11s", action_name[s->action],
-                 p->nodes[s->target].name, pair ? "," : "", pair ? p->nodes[s->target2].name : "");
-        if (s->when == PLAN_AT_SITE)
-            snprintf(f->at, sizeof f->at, "%.24s.%s#%llu", p->nodes[s->node].name,
-                     fl_site_info((enum fl_site)s->site)->name, (unsigned long long)s->nth);
-        else if (s->when == PLAN_AT_TIME)
-            snprintf(f->at, sizeof f->at, "%llu ns", (unsigned long long)s->at_ns);
-        else
-            snprintf(f->at, sizeof f->at, "start");
-        f->asked = 1;
-    }
-    w->r->fault_count = p->step_count;
-}
 
 static void set_pause(struct ws *w, struct ws_node *n, bool paused)
 {
@@ -89,6 +62,11 @@ static void act(struct ws *w, const struct plan_step *s)
     case PLAN_HEAL:
         cut(w, s, false);
         break;
+    case PLAN_RESTART:
+    case PLAN_SLOW:
+    case PLAN_SLOTS_FULL:
+    case PLAN_FAULT:
+        break; /* refused before the start */
     }
 }
 
@@ -107,7 +85,7 @@ static void fire(struct ws *w, uint16_t i)
     struct fl_trace_rec rec = {.t_ns = ws_now(w),
                                .node = s->target,
                                .kind = FL_TR_FAULT,
-                               .code = (uint16_t)s->action,
+                               .code = (uint16_t)plan_step_kind(s),
                                .a = i,
                                .b = s->target2};
     fl_trace_add(w->trace, &rec);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* emu/plan_check.c: each rule refuses with file, line, cause and remedy. */
+#include "emu/plan_steps.h"
 #include "tests/support/plans.h"
 
 /** A valid plan changed by @change must be refused with @want; @line 0: no line in the message. */
@@ -80,7 +81,19 @@ CHANGE(step_undo, p->steps[0].for_ns = 5)
 CHANGE(step_for_nothing, p->steps[0].for_ns = 0)
 CHANGE(step_late, p->steps[0].when = PLAN_AT_TIME; p->steps[0].at_ns = 60 * FL_NS_PER_S)
 CHANGE(step_pair, p->steps[0].action = PLAN_CUT; p->steps[0].target2 = 1)
-CHANGE(step_strange, p->steps[0].action = (enum plan_action)9)
+CHANGE(step_no_by, p->steps[0] = (struct plan_step){
+                       .action = PLAN_FAULT, .target2 = 1, .for_ns = FL_NEVER, .line = 9})
+CHANGE(step_no_bps, step_no_by(p); p->steps[0].fault = TP_FAULT_RATE)
+CHANGE(step_class, step_no_by(p); p->steps[0].by_ns = 1; p->steps[0].classes = 8)
+CHANGE(step_long_by, step_no_by(p); p->steps[0].by_ns = 60 * FL_NS_PER_S)
+CHANGE(step_fill, p->steps[0].action = PLAN_SLOTS_FULL)
+CHANGE(restart_alone, p->steps[0].action = PLAN_RESTART)
+CHANGE(step_long_after, p->steps[0].action = PLAN_RESTART; p->steps[0].by_ns = 60 * FL_NS_PER_S)
+CHANGE(restart_compute, p->steps[0].action = PLAN_RESTART; p->steps[0].target = 0)
+CHANGE(restart_itself, p->steps[0].action = PLAN_RESTART; p->steps[0].node = 1)
+CHANGE(restart_start, p->steps[0].action = PLAN_RESTART; p->steps[0].when = PLAN_AT_START)
+CHANGE(restart_early, p->steps[1].at_ns = 2 * FL_NS_PER_MS)
+CHANGE(step_strange, p->steps[0].action = (enum plan_action)99)
 CHANGE(expect_metric, strcpy(p->expects[0].metric, "a..b"))
 CHANGE(expect_blank, strcpy(p->expects[0].metric, "a b"))
 CHANGE(expect_dot, strcpy(p->expects[0].metric, "a."))
@@ -96,6 +109,7 @@ CHANGE(variant_setting, strcpy(p->variants[0].set[0], "region.heap.nothing=1"))
 CHANGE(variant_plan, strcpy(p->variants[0].set[0], "node.c0.device_memory=16K"))
 
 static const char step[] = "at (event (\"c0.flush_ack\", 3)) : kill (\"m0\")";
+static const char twice[] = "at \"1ms\" : restart (\"m0\") at \"1ms\" : kill (\"m0\")";
 static const char word[] = "expect (\"close.heap\") : is (\"FL_OK\")";
 static const char two[] = "variant \"A\" {} variant \"B\" {}";
 
@@ -180,6 +194,24 @@ static void rules_of_steps(void **state)
     refused(step, step_late, 9, "never happen");
     refused(step, step_pair, 9, "two different nodes");
     refused(step, step_strange, 9, "unknown");
+    refused(step, step_no_by, 9, "delay needs by");
+    refused(step, step_no_bps, 9, "rate needs bps");
+    refused(step, step_class, 9, "no such class");
+    refused(step, step_long_by, 9, "by is longer");
+    refused(step, step_long_after, 9, "after is longer");
+    refused(step, step_fill, 9, "name a compute node");
+}
+
+static void rules_of_restarts(void **state)
+{
+    (void)state;
+    refused(step, restart_alone, 9, "nothing kills \"m0\"");
+    refused(step, restart_compute, 9, "only memory nodes come back");
+    refused(step, restart_itself, 9, "a dead node passes no site");
+    refused(step, restart_start, 9, "it is the start");
+    refused(twice, restart_early, 9, "killed only after");
+    free(plans_new("at \"1ms\" : kill (\"m0\") at \"1ms\" : restart (\"m0\")"));
+    free(plans_new("at (event (\"c0.miss\", 3)) : kill (\"m0\") at \"1ms\" : restart (\"m0\")"));
 }
 
 static void rules_of_judgement(void **state)
@@ -220,10 +252,15 @@ static void what_is_allowed_stays_allowed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rules_of_the_run),  cmocka_unit_test(rules_of_nodes_and_links),
-        cmocka_unit_test(rules_of_regions),  cmocka_unit_test(rules_of_workloads),
-        cmocka_unit_test(rules_of_steps),    cmocka_unit_test(rules_of_judgement),
-        cmocka_unit_test(rules_of_variants), cmocka_unit_test(what_is_allowed_stays_allowed),
+        cmocka_unit_test(rules_of_the_run),
+        cmocka_unit_test(rules_of_nodes_and_links),
+        cmocka_unit_test(rules_of_regions),
+        cmocka_unit_test(rules_of_workloads),
+        cmocka_unit_test(rules_of_steps),
+        cmocka_unit_test(rules_of_restarts),
+        cmocka_unit_test(rules_of_judgement),
+        cmocka_unit_test(rules_of_variants),
+        cmocka_unit_test(what_is_allowed_stays_allowed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

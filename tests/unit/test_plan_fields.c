@@ -79,8 +79,6 @@ static void names_of_enums_fill_their_enums(void **state)
     assert_string_equal(plan_kind_names[PLAN_LUA], "lua");
     assert_null(plan_kind_names[PLAN_LUA + 1]);
     assert_string_equal(plan_role_names[PLAN_MEMORY], "memory");
-    assert_string_equal(plan_action_names[PLAN_HEAL], "heal");
-    assert_null(plan_action_names[PLAN_HEAL + 1]);
     assert_string_equal(plan_when_names[PLAN_AT_TIME], "time");
     assert_string_equal(plan_cmp_names[PLAN_GE], "ge");
 }

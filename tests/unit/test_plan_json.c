@@ -9,6 +9,11 @@ static const char rich[] =
     "workload \"z\" { region = \"r2\", kind = \"zipf\", theta = 0.123456789012345 } "
     "at (event (\"c0.flush_ack\", 3)) : kill (\"m0\") at (\"5ms\") : pause (\"m1\", { for_ = "
     "\"2ms\" }) at (\"start\") : cut (\"c0\", \"m0\", { for_ = \"1ms\" }) "
+    "at \"1ms\" : delay (\"c0\", \"m0\", { by = \"1ms\", class = \"bulk\", every = 3, count = 9 }) "
+    "at \"1ms\" : rate (\"c0\", \"m0\", { bps = \"1M\", for_ = \"2ms\" }) "
+    "at \"1s\" : restart (\"m0\", { after = \"3ms\", image = \"blank\" }) "
+    "at \"1s\" : slow (\"c0\", { by = \"3us\" }) at \"1s\" : fill_slots (\"c0\") "
+    "at \"start\" : fail_registration (\"c0\", { count = 1 }) "
     "expect (\"close.heap\") : is (\"FL_OK\") expect (\"evictions\") : above (0.1) "
     "variant \"A\" { [\"region.heap.threshold\"] = 0 } variant \"B\" { seed = 3 } check { \"W9\" }";
 

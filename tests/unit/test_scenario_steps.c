@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* emu/scenario_steps.c: at, event, expect, check. */
+#include "emu/plan_steps.h"
 #include "tests/support/plans.h"
 
 static void steps_are_read(void **state)
@@ -53,6 +54,60 @@ static void wrong_steps_are_refused(void **state)
     plans_refused("at (\"5ms\") : cut (\"m0\", \"m1\", { one_way = 1 })", "true or false");
     plans_refused("local a = at (\"5ms\") a : kill (\"m0\") a : kill (\"m1\")", "already has");
     plans_refused("for i = 1, 65 do at (\"5ms\") : kill (\"m0\") end", "more than 64 steps");
+}
+
+static void faults_are_read(void **state)
+{
+    struct plan *p = plans_new(
+        "at \"1ms\" : delay (\"c0\", \"m0\", { by = \"2ms\", for_ = \"10ms\", class = \"bulk\", "
+        "every = 3, count = 1 }) "
+        "at \"1ms\" : rate (\"c0\", \"m0\", { bps = \"1M\", one_way = true }) "
+        "at \"1ms\" : flip_bit (\"c0\", \"m0\", { count = 1 }) "
+        "at \"1ms\" : duplicate (\"c0\", \"m0\", { one_way = false }) "
+        "at \"1ms\" : kill (\"m0\") "
+        "at \"2ms\" : restart (\"m0\", { after = \"10ms\", image = \"blank\" }) "
+        "at \"3ms\" : slow (\"c0\", { by = \"1ms\", for_ = \"20ms\" }) "
+        "at \"4ms\" : fill_slots (\"c0\", { for_ = \"5ms\" }) "
+        "at \"5ms\" : fail_registration (\"m1\")");
+    const struct plan_step *s = p->steps;
+
+    (void)state;
+    assert_int_equal(p->step_count, 11);
+    assert_int_equal(s[0].action, PLAN_FAULT);
+    assert_int_equal(s[0].fault, TP_FAULT_DELAY);
+    assert_int_equal(s[0].by_ns, 2 * FL_NS_PER_MS);
+    assert_int_equal(s[0].for_ns, 10 * FL_NS_PER_MS);
+    assert_int_equal(s[0].classes, 1 << FL_BULK);
+    assert_int_equal(s[0].every, 3);
+    assert_int_equal(s[0].count, 1);
+    assert_int_equal(s[1].target, s[0].target2); /* a slow link is slow both ways */
+    assert_int_equal(s[2].fault, TP_FAULT_RATE);
+    assert_int_equal(s[2].rate_bps, 1000000);
+    assert_int_equal(s[3].fault, TP_FAULT_BIT_FLIP); /* an operation has one way */
+    assert_int_equal(s[4].fault, TP_FAULT_DUPLICATE);
+    assert_int_equal(s[5].fault, TP_FAULT_DUPLICATE);
+    assert_int_equal(s[7].action, PLAN_RESTART);
+    assert_int_equal(s[7].by_ns, 10 * FL_NS_PER_MS);
+    assert_true(s[7].blank);
+    assert_int_equal(s[8].action, PLAN_SLOW);
+    assert_int_equal(s[9].action, PLAN_SLOTS_FULL);
+    assert_int_equal(s[10].fault, TP_FAULT_REG_FAIL);
+    free(p);
+}
+
+static void wrong_faults_are_refused(void **state)
+{
+    (void)state;
+    plans_refused("at (\"5ms\") : dely (\"c0\", \"m0\")", "did you mean \"delay\"");
+    plans_refused("at (\"5ms\") : delay (\"c0\", \"m0\", { by = 5 })", "must be a time");
+    plans_refused("at (\"5ms\") : rate (\"c0\", \"m0\", { bps = \"fast\" })", "must be a rate");
+    plans_refused("at (\"5ms\") : drop (\"c0\", \"m0\", { class = \"huge\" })",
+                  "one of \"urgent\"");
+    plans_refused("at (\"5ms\") : drop (\"c0\", \"m0\", { count = 0 })", "from 1");
+    plans_refused("at (\"5ms\") : drop (\"c0\", \"m0\", { by = \"1ms\" })",
+                  "there are for_, class, every, count and one_way");
+    plans_refused("at (\"5ms\") : restart (\"m0\", { image = \"old\" })", "\"kept\", \"blank\"");
+    plans_refused("at (\"5ms\") : resume (\"m0\", { for_ = \"1ms\" })", "there is none");
 }
 
 static void expectations_are_read(void **state)
@@ -111,6 +166,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_are_read),
         cmocka_unit_test(wrong_steps_are_refused),
+        cmocka_unit_test(faults_are_read),
+        cmocka_unit_test(wrong_faults_are_refused),
         cmocka_unit_test(expectations_are_read),
         cmocka_unit_test(wrong_expectations_are_refused),
         cmocka_unit_test(wrong_checks_are_refused),
