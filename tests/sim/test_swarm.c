@@ -39,12 +39,12 @@ static void drawn_faults_depend_on_the_seed_alone_and_make_valid_plans(void **st
         assert_true(drawn == (a->step_count > 0));
         quiet += !drawn;
         for (uint16_t i = 0; i < a->step_count; i++) {
-            kinds[a->steps[i].action]++;
+            kinds[plan_step_kind(&a->steps[i])]++;
             at_site += a->steps[i].when == PLAN_AT_SITE;
         }
     }
     assert_true(quiet > 30 && quiet < 100 && at_site > 100);
-    for (int k = 0; k < POOL_KINDS; k++)
+    for (int k = 0; k <= PLAN_HEAL; k++)
         assert_true(kinds[k] > 10);
     free(base);
     free(a);
