@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "emu/base/clock.h"
 #include "emu/base/units.h"
 #include "emu/coord.h"
 #include "emu/image.h"
@@ -50,6 +51,18 @@ static void take_run_metrics(struct coord_node *n, const json_t *metrics)
     }
 }
 
+/** What a node told of the first violation of a check, in times after the start. */
+static void take_first(const struct coord *c, const json_t *k, struct result_first *ret)
+{
+    *ret = (struct result_first){.writer_ns =
+                                     (uint64_t)json_integer_value(json_object_get(k, "writer_ns")),
+                                 .t_ns = (uint64_t)json_integer_value(json_object_get(k, "t_ns"))};
+    snprintf(ret->expected, sizeof(ret->expected), "%s", text_of(k, "expected"));
+    snprintf(ret->seen, sizeof(ret->seen), "%s", text_of(k, "seen"));
+    snprintf(ret->writer, sizeof(ret->writer), "%s", text_of(k, "writer"));
+    result_first_rebase(ret, c->t0_ns - c->epoch_ns);
+}
+
 static void take_checks(struct coord_node *n, const json_t *checks)
 {
     for (size_t i = 0; i < json_array_size(checks); i++) {
@@ -58,9 +71,13 @@ static void take_checks(struct coord_node *n, const json_t *checks)
         if (!rc)
             continue;
         uint64_t violated = (uint64_t)json_integer_value(json_object_get(k, "violated"));
-        if (!rc->violated && violated)
+        struct result_first what;
+        take_first(n->c, k, &what);
+        if (violated && (!rc->violated || what.t_ns < rc->what.t_ns)) {
             snprintf(rc->first, sizeof(rc->first), "%s: %.470s", n->c->p->nodes[n->idx].name,
                      text_of(k, "first"));
+            rc->what = what;
+        }
         rc->checked += (uint64_t)json_integer_value(json_object_get(k, "checked"));
         rc->violated += violated;
     }
@@ -137,7 +154,8 @@ static const struct {
     {"W3", "at the memory node", FL_BLIND_W3},
 };
 
-static void count(struct coord *c, uint64_t bytes, const char *violation)
+static void count(struct coord *c, uint64_t bytes, const char *violation,
+                  const struct result_first *what)
 {
     for (size_t i = 0; i < sizeof(compared) / sizeof(compared[0]); i++) {
         if (!asked(c->p, compared[i].id) || fl_planted(&c->p->plants, compared[i].blind))
@@ -146,9 +164,25 @@ static void count(struct coord *c, uint64_t bytes, const char *violation)
         if (!k)
             continue;
         k->checked += bytes;
-        if (violation && !k->violated++)
+        if (violation && !k->violated++) {
             snprintf(k->first, sizeof(k->first), "%s %.440s", compared[i].what, violation);
+            k->what = *what;
+        }
     }
+}
+
+/** Only the application's node knows who stored there. */
+static void ask_writer(struct coord *c, uint16_t region, uint32_t page, unsigned byte,
+                       struct result_first *ret)
+{
+    struct result_first f;
+    ask(c, 0, c->p->regions[region].on, "writer", "region", region, page, byte + 1);
+    if (!coord_wait(c, answered, coord_ms_from_now(COORD_FINAL_MS)) && c->queries[0].reply) {
+        take_first(c, c->queries[0].reply, &f);
+        memcpy(ret->writer, f.writer, sizeof(ret->writer));
+        ret->writer_ns = f.writer_ns;
+    }
+    queries_free(c);
 }
 
 /** Fetches both versions of a page and tells where they differ. */
@@ -164,19 +198,27 @@ static void mismatch(struct coord *c, uint16_t region, uint16_t chunk_idx, uint3
     int rv = coord_wait(c, answered, coord_ms_from_now(COORD_FINAL_MS));
     const char *a = rv ? NULL : answer(c, 0, 2 * FL_PAGE_BYTES);
     const char *b = rv ? NULL : answer(c, 1, 2 * FL_PAGE_BYTES);
+    struct result_first what = {.t_ns = fl_clock_ns() - c->t0_ns};
     unsigned i = 0;
+    bool known = false;
     if (a && b && ctl_unhex(a, want, FL_PAGE_BYTES) && ctl_unhex(b, seen, FL_PAGE_BYTES)) {
         while (i + 1 < FL_PAGE_BYTES && want[i] == seen[i])
             i++;
         snprintf(text, sizeof(text),
                  "page %u of region %s on %s: byte %u is 0x%02x, the application left 0x%02x", page,
                  g->name, c->p->nodes[k->node].name, i, seen[i], want[i]);
+        snprintf(what.expected, sizeof(what.expected), "byte %u of page %u of region %s: 0x%02x", i,
+                 page, g->name, want[i]);
+        snprintf(what.seen, sizeof(what.seen), "0x%02x", seen[i]);
+        known = true;
     } else {
         snprintf(text, sizeof(text), "page %u of region %s on %s differs", page, g->name,
                  c->p->nodes[k->node].name);
     }
     queries_free(c);
-    count(c, 0, text);
+    if (known)
+        ask_writer(c, region, page, i, &what);
+    count(c, 0, text, &what);
 }
 
 struct range {
@@ -205,7 +247,7 @@ static unsigned compare_range(struct coord *c, const struct range *g, struct emu
             n++;
         }
     }
-    count(c, bytes, NULL);
+    count(c, bytes, NULL, NULL);
     return n;
 }
 
@@ -234,7 +276,7 @@ static int one_range(struct coord *c, const struct range *g, struct emu_image *i
         if (i < MISMATCHES_MAX)
             mismatch(c, g->region, g->chunk_idx, g->first + bad[i], g->chunk_first + bad[i]);
         else
-            count(c, 0, "more pages differ");
+            count(c, 0, "more pages differ", &(struct result_first){.writer = ""});
     return rv;
 }
 

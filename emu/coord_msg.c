@@ -262,7 +262,7 @@ static void on_msg(void *arg, struct ctl_conn *conn, const char *type, const jso
     } else if (!strcmp(type, "report")) {
         n->reported = true;
         coord_take_report(n, m);
-    } else if (!strcmp(type, "digests") || !strcmp(type, "page")) {
+    } else if (!strcmp(type, "digests") || !strcmp(type, "page") || !strcmp(type, "writer")) {
         take_answer(n, m);
     } else if (!strcmp(type, "failed")) {
         take_failed(n, m);

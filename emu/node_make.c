@@ -228,6 +228,9 @@ static int make_common(struct emu_node *n, struct fl_errmsg *err)
     n->gates = calloc(n->gate_cap, sizeof *n->gates);
     if (n->cfg.oracles) {
         n->oracle = oracle_new(n->cfg.plan, n->cfg.self, n->trk);
+        if (n->oracle != NULL) {
+            oracle_set_clock(n->oracle, n->cfg.loop.now_ns, n->cfg.loop.arg);
+        }
     }
     if (n->events == NULL || n->gates == NULL || (n->cfg.oracles && n->oracle == NULL)) {
         return fl_fail(err, FL_ENOMEM, "no memory for node %s", n->pn->name);

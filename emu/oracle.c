@@ -1,111 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "emu/oracle.h"
-
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <xxhash.h>
 
 #include "emu/base/assert.h"
-
-enum {
-    MAX_CHUNKS = 64, /* per memory node, as MN_CHUNKS_MAX */
-    TICKS_MAX = 64
-};
-
-enum check { W1, W2, W3, W4, W5, W6, W7, W8, CHECKS };
-
-static const struct {
-    const char *id, *unit;
-    enum fl_plant blind;
-} check_info[CHECKS] = {
-    [W1] = {"W1", "bytes", FL_BLIND_W1},  [W2] = {"W2", "bytes", FL_BLIND_W2},
-    [W3] = {"W3", "bytes", FL_BLIND_W3},  [W4] = {"W4", "lines", FL_BLIND_W4},
-    [W5] = {"W5", "bytes", FL_BLIND_W5},  [W6] = {"W6", "flushes", FL_BLIND_W6},
-    [W7] = {"W7", "writes", FL_BLIND_W7}, [W8] = {"W8", "states", FL_BLIND_W8},
-};
-
-struct tally {
-    _Atomic uint64_t checked, violated;
-    atomic_flag first_taken;
-    char first[RESULT_FIRST_MAX];
-};
-
-/* What the oracle knows of one page of a compute node's region. */
-struct opage {
-    uint8_t acked[FL_PAGE_BYTES]; /* what the memory node must hold: fetched, or acknowledged */
-    uint8_t view[FL_PAGE_BYTES]; /* live bytes when the page was dropped (regions without shadow) */
-    uint64_t dirty_since_ns;     /* FL_NEVER: no store waits for write-back */
-    uint64_t seq;                /* of the last write-back posted */
-    uint8_t prot, cached, dropped, undecided;
-};
-
-/* A periodic write-back. */
-struct otick {
-    uint64_t at_ns;
-    uint64_t late_ns; /* after the time its timer was set to */
-};
-
-struct oregion {
-    const struct plan_region *cfg;
-    uint32_t page_count;
-    struct opage **pages;
-    uint8_t *shadow;
-    size_t shadow_bytes;
-    struct otick ticks[TICKS_MAX]; /* the last ones, the oldest overwritten */
-    uint64_t tick_count;
-    bool closing; /* the drain is one long flush */
-    uint64_t outstanding;
-    uint64_t flush_from_ns, flush_max_ns; /* current and longest span with writes in flight */
-};
-
-struct oracle {
-    const struct plan *plan;
-    uint16_t self;
-    struct coh_tracker *trk;
-    uint64_t capacity, cached;
-    uint64_t expected_bytes; /* W5: from the masks that were posted */
-    uint64_t failed_bytes;   /* of these, what was answered with an error */
-    struct oregion regions[PLAN_REGIONS_MAX];
-    uint8_t *must_fence, *down; /* per node */
-    uint64_t **applied;         /* memory node: last sequence number per chunk and page */
-    uint32_t *applied_pages;
-    struct tally tally[CHECKS];
-};
-
-static bool blind(const struct plan *p, enum check c)
-{
-    return fl_planted(&p->plants, check_info[c].blind);
-}
-
-static void count(struct oracle *o, enum check c, uint64_t n)
-{
-    if (!blind(o->plan, c)) {
-        atomic_fetch_add_explicit(&o->tally[c].checked, n, memory_order_relaxed);
-    }
-}
-
-static void violate(struct oracle *o, enum check c, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void violate(struct oracle *o, enum check c, const char *fmt, ...)
-{
-    struct tally *t = &o->tally[c];
-    va_list ap;
-
-    if (blind(o->plan, c)) {
-        return;
-    }
-    atomic_fetch_add(&t->violated, 1);
-    if (!atomic_flag_test_and_set(&t->first_taken)) {
-        va_start(ap, fmt);
-        vsnprintf(t->first, sizeof t->first, fmt, ap);
-        va_end(ap);
-    }
-}
+#include "emu/oracle_priv.h"
 
 static bool has_shadow(const struct plan *p, uint16_t region)
 {
@@ -133,6 +32,8 @@ static void region_init(struct oracle *o, uint16_t r)
         g->shadow = mmap(NULL, g->shadow_bytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         FL_ASSERT(g->shadow != MAP_FAILED);
+        g->writers = writers_new(g->shadow_bytes);
+        FL_ASSERT(g->writers != NULL);
     }
 }
 
@@ -186,6 +87,7 @@ void oracle_free(struct oracle **po)
         free(g->pages);
         if (g->shadow != NULL) {
             munmap(g->shadow, g->shadow_bytes);
+            writers_free(&g->writers);
         }
     }
     for (unsigned c = 0; c < MAX_CHUNKS; c++) {
@@ -213,17 +115,6 @@ static struct opage *page_of(struct oracle *o, uint16_t region, uint32_t page)
     return g->pages[page];
 }
 
-static uint16_t node_of(const struct oregion *g, uint32_t page)
-{
-    for (unsigned c = 0; c < g->cfg->chunk_count; c++) {
-        if (page < g->cfg->chunks[c].page_count) {
-            return g->cfg->chunks[c].node;
-        }
-        page -= g->cfg->chunks[c].page_count;
-    }
-    return FL_NO_NODE;
-}
-
 uint8_t *oracle_shadow(struct oracle *o, uint16_t region)
 {
     return o->regions[region].shadow;
@@ -232,9 +123,15 @@ uint8_t *oracle_shadow(struct oracle *o, uint16_t region)
 void oracle_bad_load(struct oracle *o, uint16_t region, uint64_t off, uint64_t expected,
                      uint64_t seen)
 {
-    violate(o, W3, "load at offset 0x%llx of region %s: expected 0x%llx, seen 0x%llx",
-            (unsigned long long)off, o->plan->regions[region].name, (unsigned long long)expected,
-            (unsigned long long)seen);
+    struct result_first *f =
+        oracle_violate(o, W3, "load at offset 0x%llx of region %s: expected 0x%llx, seen 0x%llx",
+                       (unsigned long long)off, o->plan->regions[region].name,
+                       (unsigned long long)expected, (unsigned long long)seen);
+
+    oracle_want(f, "bytes from offset 0x%llx of region %s: 0x%llx", (unsigned long long)off,
+                o->plan->regions[region].name, (unsigned long long)expected);
+    oracle_saw(f, "0x%llx", (unsigned long long)seen);
+    oracle_written_by(o, f, region, off, 1);
 }
 
 void oracle_good_loads(struct oracle *o, uint64_t bytes)
@@ -263,30 +160,21 @@ void oracle_on_gate(struct oracle *o, uint16_t region, uint32_t page, uint32_t c
     }
 }
 
-/* First line of @mask in which the two pages differ, -1 when none. */
-static int first_diff(const uint8_t *x, const uint8_t *y, fl_mask mask)
-{
-    for (fl_mask m = mask; m != 0; m &= m - 1) {
-        unsigned i = fl_mask_first(m);
-
-        if (memcmp(x + i * FL_LINE_BYTES, y + i * FL_LINE_BYTES, FL_LINE_BYTES) != 0) {
-            return (int)i;
-        }
-    }
-    return -1;
-}
-
 void oracle_on_install(struct oracle *o, uint16_t region, uint32_t page, fl_mask mask,
                        const uint8_t *src)
 {
     struct opage *p = page_of(o, region, page);
-    int bad = first_diff(src, p->acked, mask);
+    int bad = oracle_first_diff(src, p->acked, mask);
 
     /* W3: what comes back is what was acknowledged before, zeros at first. */
     count(o, W3, (uint64_t)fl_mask_count(mask) * FL_LINE_BYTES);
     if (bad >= 0) {
-        violate(o, W3, "page %u of region %s came back with line %d unlike what was acknowledged",
-                page, o->plan->regions[region].name, bad);
+        oracle_differ(
+            o,
+            oracle_violate(
+                o, W3, "page %u of region %s came back with line %d unlike what was acknowledged",
+                page, o->plan->regions[region].name, bad),
+            region, page, bad, p->acked, src);
         memcpy(p->acked, src, FL_PAGE_BYTES);
     }
     if (!p->cached) {
@@ -295,8 +183,12 @@ void oracle_on_install(struct oracle *o, uint16_t region, uint32_t page, fl_mask
     }
     count(o, W8, 1);
     if (o->cached > o->capacity) {
-        violate(o, W8, "%llu pages cached, device memory holds %llu", (unsigned long long)o->cached,
-                (unsigned long long)o->capacity);
+        struct result_first *f =
+            oracle_violate(o, W8, "%llu pages cached, device memory holds %llu",
+                           (unsigned long long)o->cached, (unsigned long long)o->capacity);
+
+        oracle_want(f, "at most %llu pages cached", (unsigned long long)o->capacity);
+        oracle_saw(f, "%llu", (unsigned long long)o->cached);
     }
     p->dropped = 0;
 }
@@ -373,11 +265,17 @@ static void check_staleness(struct oracle *o, uint16_t region, uint32_t page, st
     }
     count(o, W6, 1);
     if (waited_ns > bound_ns) {
-        violate(o, W6,
-                "page %u of region %s: a store waited %llu ns, the period is %llu ns and no flush "
-                "took longer than %llu ns",
-                page, o->plan->regions[region].name, (unsigned long long)waited_ns,
-                (unsigned long long)period_ns, (unsigned long long)flush_ns);
+        struct result_first *f = oracle_violate(
+            o, W6,
+            "page %u of region %s: a store waited %llu ns, the period is %llu ns and no "
+            "flush took longer than %llu ns",
+            page, o->plan->regions[region].name, (unsigned long long)waited_ns,
+            (unsigned long long)period_ns, (unsigned long long)flush_ns);
+
+        oracle_want(f, "page %u of region %s waits at most %llu ns", page,
+                    o->plan->regions[region].name, (unsigned long long)bound_ns);
+        oracle_saw(f, "%llu ns", (unsigned long long)waited_ns);
+        oracle_written_by(o, f, region, (uint64_t)page * FL_PAGE_BYTES, FL_PAGE_BYTES);
     }
 }
 
@@ -398,14 +296,25 @@ static void check_order(struct oracle *o, const struct fl_rma *op, struct opage 
 {
     count(o, W7, 1);
     if (op->seq <= p->seq) {
-        violate(o, W7, "page %u of region %s: write-back %llu posted after %llu", op->page,
-                o->plan->regions[op->region].name, (unsigned long long)op->seq,
-                (unsigned long long)p->seq);
+        struct result_first *f =
+            oracle_violate(o, W7, "page %u of region %s: write-back %llu posted after %llu",
+                           op->page, o->plan->regions[op->region].name, (unsigned long long)op->seq,
+                           (unsigned long long)p->seq);
+
+        oracle_want(f, "a write-back of page %u numbered above %llu", op->page,
+                    (unsigned long long)p->seq);
+        oracle_saw(f, "%llu", (unsigned long long)op->seq);
     }
     p->seq = op->seq;
     if (o->must_fence[op->slot.node]) {
-        violate(o, W7, "page %u of region %s: written to %s without a fence after an error",
-                op->page, o->plan->regions[op->region].name, o->plan->nodes[op->slot.node].name);
+        struct result_first *f = oracle_violate(
+            o, W7, "page %u of region %s: written to %s without a fence after an error", op->page,
+            o->plan->regions[op->region].name, o->plan->nodes[op->slot.node].name);
+
+        oracle_want(f, "a fence at %s before page %u is written again",
+                    o->plan->nodes[op->slot.node].name, op->page);
+        oracle_saw(f, "none");
+        oracle_written_by(o, f, op->region, (uint64_t)op->page * FL_PAGE_BYTES, FL_PAGE_BYTES);
     }
 }
 
@@ -425,8 +334,15 @@ void oracle_on_post(struct oracle *o, const struct fl_rma *op, const uint8_t *sr
 
         if (memcmp(src + i * FL_LINE_BYTES, p->acked + i * FL_LINE_BYTES, FL_LINE_BYTES) == 0 &&
             !(p->undecided & 2)) {
-            violate(o, W4, "line %u of page %u of region %s was sent although clean", i, op->page,
-                    o->plan->regions[op->region].name);
+            struct result_first *f =
+                oracle_violate(o, W4, "line %u of page %u of region %s was sent although clean", i,
+                               op->page, o->plan->regions[op->region].name);
+
+            oracle_want(f, "line %u of page %u stays here: it did not change", i, op->page);
+            oracle_saw(f, "it was sent");
+            oracle_written_by(o, f, op->region,
+                              (uint64_t)op->page * FL_PAGE_BYTES + i * FL_LINE_BYTES,
+                              FL_LINE_BYTES);
         }
     }
 }
@@ -440,10 +356,16 @@ void oracle_on_span(struct oracle *o, const struct fl_rma *op, uint64_t page_off
         uint64_t line = b / FL_LINE_BYTES;
 
         if (line >= FL_PAGE_LINES || !((op->mask >> line) & 1)) {
-            violate(o, W4,
-                    "bytes of line %llu beside the dirty lines of page %u of region %s "
-                    "were written",
-                    (unsigned long long)line, op->page, o->plan->regions[op->region].name);
+            struct result_first *f = oracle_violate(
+                o, W4,
+                "bytes of line %llu beside the dirty lines of page %u of region %s "
+                "were written",
+                (unsigned long long)line, op->page, o->plan->regions[op->region].name);
+
+            oracle_want(f, "no byte of line %llu of page %u is written", (unsigned long long)line,
+                        op->page);
+            oracle_saw(f, "bytes %llu to %llu of the page were", (unsigned long long)page_off,
+                       (unsigned long long)end - 1);
         }
     }
 }
@@ -502,73 +424,25 @@ void oracle_on_drop(struct oracle *o, uint16_t region, uint32_t page, const uint
     if (g->shadow == NULL) {
         memcpy(p->view, live, FL_PAGE_BYTES);
     }
-    if (o->down[node_of(g, page)]) {
+    if (o->down[oracle_node_of(g, page)]) {
         return; /* its lines are lost with the node; close reports them */
     }
     count(o, W2, FL_PAGE_BYTES);
-    bad = first_diff(live, p->acked, FL_MASK_ALL);
+    bad = oracle_first_diff(live, p->acked, FL_MASK_ALL);
     if (p->prot != FL_PROT_NONE) {
-        violate(o, W2, "page %u of region %s was dropped while threads can reach it", page,
-                o->plan->regions[region].name);
+        struct result_first *f =
+            oracle_violate(o, W2, "page %u of region %s was dropped while threads can reach it",
+                           page, o->plan->regions[region].name);
+
+        oracle_want(f, "page %u is closed to threads before it is dropped", page);
+        oracle_saw(f, p->prot == FL_PROT_RW ? "open for stores" : "open for loads");
+        oracle_written_by(o, f, region, (uint64_t)page * FL_PAGE_BYTES, FL_PAGE_BYTES);
     } else if (bad >= 0) {
-        violate(o, W2, "page %u of region %s was dropped with line %d not acknowledged", page,
-                o->plan->regions[region].name, bad);
-    }
-}
-
-bool oracle_expect_page(struct oracle *o, uint16_t region, uint32_t page,
-                        uint8_t ret[FL_PAGE_BYTES])
-{
-    const struct oregion *g = &o->regions[region];
-    const struct opage *p = page < g->page_count ? g->pages[page] : NULL;
-
-    if (p == NULL || p->undecided || o->down[node_of(g, page)]) {
-        return false;
-    }
-    if (g->shadow != NULL) {
-        memcpy(ret, g->shadow + (uint64_t)page * FL_PAGE_BYTES, FL_PAGE_BYTES);
-    } else {
-        memcpy(ret, p->view, FL_PAGE_BYTES);
-    }
-    return true;
-}
-
-bool oracle_expect_digest(struct oracle *o, uint16_t region, uint32_t page, uint64_t *ret_xxh64)
-{
-    uint8_t bytes[FL_PAGE_BYTES];
-
-    if (!oracle_expect_page(o, region, page, bytes)) {
-        return false;
-    }
-    *ret_xxh64 = XXH64(bytes, sizeof bytes, 0);
-    return true;
-}
-
-void oracle_on_close(struct oracle *o, uint16_t region, int status, uint64_t lost_lines)
-{
-    struct oregion *g = &o->regions[region];
-    uint8_t want[FL_PAGE_BYTES];
-
-    if (status != FL_OK) {
-        return;
-    }
-    count(o, W1, 1);
-    if (g->outstanding != 0 || lost_lines != 0) {
-        violate(o, W1, "close of region %s succeeded with %llu writes in flight, %llu lines lost",
-                g->cfg->name, (unsigned long long)g->outstanding, (unsigned long long)lost_lines);
-    }
-    for (uint32_t i = 0; i < g->page_count; i++) {
-        if (g->pages[i] == NULL || !oracle_expect_page(o, region, i, want)) {
-            continue;
-        }
-        count(o, W1, FL_PAGE_BYTES);
-        if (g->pages[i]->cached) {
-            violate(o, W1, "close of region %s succeeded with page %u still cached", g->cfg->name,
-                    i);
-        } else if (first_diff(want, g->pages[i]->acked, FL_MASK_ALL) >= 0) {
-            violate(o, W1, "close of region %s succeeded with page %u not acknowledged as stored",
-                    g->cfg->name, i);
-        }
+        oracle_differ(
+            o,
+            oracle_violate(o, W2, "page %u of region %s was dropped with line %d not acknowledged",
+                           page, o->plan->regions[region].name, bad),
+            region, page, bad, live, p->acked);
     }
 }
 
@@ -579,8 +453,13 @@ void oracle_on_apply(struct oracle *o, uint16_t chunk, uint32_t page, uint64_t s
     }
     count(o, W7, 1);
     if (seq <= o->applied[chunk][page]) {
-        violate(o, W7, "page %u of chunk %u: write-back %llu applied after %llu", page, chunk,
-                (unsigned long long)seq, (unsigned long long)o->applied[chunk][page]);
+        struct result_first *f = oracle_violate(
+            o, W7, "page %u of chunk %u: write-back %llu applied after %llu", page, chunk,
+            (unsigned long long)seq, (unsigned long long)o->applied[chunk][page]);
+
+        oracle_want(f, "a write-back of page %u numbered above %llu", page,
+                    (unsigned long long)o->applied[chunk][page]);
+        oracle_saw(f, "%llu", (unsigned long long)seq);
     }
     o->applied[chunk][page] = seq;
 }
@@ -592,97 +471,14 @@ void oracle_on_land(struct oracle *o, uint16_t chunk, uint32_t page, uint64_t se
     }
     count(o, W7, 1);
     if (seq < o->applied[chunk][page]) {
-        violate(o, W7, "page %u of chunk %u: bytes of write-back %llu landed after %llu", page,
-                chunk, (unsigned long long)seq, (unsigned long long)o->applied[chunk][page]);
+        struct result_first *f = oracle_violate(
+            o, W7, "page %u of chunk %u: bytes of write-back %llu landed after %llu", page, chunk,
+            (unsigned long long)seq, (unsigned long long)o->applied[chunk][page]);
+
+        oracle_want(f, "nothing of write-backs before %llu lands in page %u any more",
+                    (unsigned long long)o->applied[chunk][page], page);
+        oracle_saw(f, "bytes of %llu", (unsigned long long)seq);
     } else {
         o->applied[chunk][page] = seq;
     }
-}
-
-/* A write that failed may have failed before the fabric ever posted it (its deadline passed in the
- * queue): then fewer bytes were posted, by at most what failed. */
-void oracle_on_bytes(struct oracle *o, uint64_t posted_bytes, uint64_t own_bytes)
-{
-    count(o, W5, posted_bytes);
-    if (posted_bytes > o->expected_bytes || posted_bytes + o->failed_bytes < o->expected_bytes) {
-        violate(o, W5,
-                "%llu bytes posted, dirty lines and whole pages make %llu, %llu of it failed",
-                (unsigned long long)posted_bytes, (unsigned long long)o->expected_bytes,
-                (unsigned long long)o->failed_bytes);
-    }
-    if (own_bytes < posted_bytes || (o->failed_bytes == 0 && own_bytes != posted_bytes)) {
-        violate(o, W5, "the device counted %llu bytes sent, the transport posted %llu",
-                (unsigned long long)own_bytes, (unsigned long long)posted_bytes);
-    }
-}
-
-void oracle_compare(struct oracle *o, uint16_t region, uint32_t page, const uint8_t *remote)
-{
-    uint8_t want[FL_PAGE_BYTES];
-    unsigned i = 0;
-
-    if (!oracle_expect_page(o, region, page, want)) {
-        return;
-    }
-    count(o, W1, FL_PAGE_BYTES);
-    count(o, W3, FL_PAGE_BYTES);
-    if (memcmp(want, remote, FL_PAGE_BYTES) == 0) {
-        return;
-    }
-    while (want[i] == remote[i]) {
-        i++;
-    }
-    violate(o, W1,
-            "page %u of region %s after close: byte %u is 0x%02x, the application left 0x%02x",
-            page, o->plan->regions[region].name, i, remote[i], want[i]);
-    violate(o, W3,
-            "page %u of region %s at the memory node: byte %u is 0x%02x, last written 0x%02x", page,
-            o->plan->regions[region].name, i, remote[i], want[i]);
-}
-
-static bool asked(const struct plan *p, const char *id)
-{
-    for (unsigned i = 0; i < p->check_count; i++) {
-        if (strcmp(p->checks[i], id) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void merge(struct result *r, enum check c, uint64_t checked, uint64_t violated,
-                  const char *first)
-{
-    struct result_check *k = result_check(r, check_info[c].id, check_info[c].unit);
-
-    if (k == NULL) {
-        return;
-    }
-    if (k->violated == 0 && violated > 0) {
-        snprintf(k->first, sizeof k->first, "%s", first);
-    }
-    k->checked += checked;
-    k->violated += violated;
-}
-
-void oracle_report(struct oracle *o, struct result *r)
-{
-    for (enum check c = W1; c < CHECKS; c++) {
-        if (asked(o->plan, check_info[c].id)) {
-            merge(r, c, o->tally[c].checked, o->tally[c].violated, o->tally[c].first);
-        }
-    }
-}
-
-void oracle_cross_bytes(const struct plan *p, struct result *r, uint64_t posted_bytes,
-                        uint64_t arrived_bytes)
-{
-    char first[RESULT_FIRST_MAX];
-
-    if (!asked(p, "W5") || blind(p, W5)) {
-        return;
-    }
-    snprintf(first, sizeof first, "%llu bytes posted by compute nodes, %llu arrived",
-             (unsigned long long)posted_bytes, (unsigned long long)arrived_bytes);
-    merge(r, W5, arrived_bytes, posted_bytes != arrived_bytes, first);
 }

@@ -17,11 +17,18 @@ struct oracle;
 struct oracle *oracle_new(const struct plan *p, uint16_t self, struct coh_tracker *trk);
 void oracle_free(struct oracle **o);
 
+/** Where the times of violations and stores come from; any thread calls @now_ns. */
+void oracle_set_clock(struct oracle *o, uint64_t (*now_ns)(void *arg), void *arg);
+
 /* --- the workload's side, any application thread -------------------------------------------- */
 
 /** Shadow memory of a region: the workload writes here *before* each store, at the same offset.
  * NULL: this region has no shadow (native programs); its live bytes count instead. */
 uint8_t *oracle_shadow(struct oracle *o, uint16_t region);
+
+/** A store is about to begin; @access: of this thread, from 1. Any application thread. */
+void oracle_on_store(struct oracle *o, uint16_t region, uint64_t off, uint32_t len_bytes,
+                     uint16_t workload, uint32_t thread, uint64_t access);
 
 /** A load returned other bytes than the shadow's; thread-safe. */
 void oracle_bad_load(struct oracle *o, uint16_t region, uint64_t off, uint64_t expected,
@@ -79,6 +86,9 @@ bool oracle_expect_digest(struct oracle *o, uint16_t region, uint32_t page, uint
 
 /** Compares one page with the memory node's own bytes; counts for W1 and W3. */
 void oracle_compare(struct oracle *o, uint16_t region, uint32_t page, const uint8_t *remote);
+
+/** Who stored last in the line of this byte; false: that is not known. */
+bool oracle_writer(const struct oracle *o, uint16_t region, uint64_t off, struct result_first *ret);
 
 /** Bytes posted by compute nodes against bytes that arrived at memory nodes, over the whole run.
  * Only meaningful when nothing failed in between. Counts for W5. */

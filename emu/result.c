@@ -319,3 +319,29 @@ enum emu_exit result_judge(const struct plan *p, const struct result *r, struct 
     fl_fail(why, 0, "%u invariants and %u expectations held", p->check_count, p->expect_count);
     return EMU_HELD;
 }
+
+const struct result_fault *result_fault_before(const struct result *r, uint64_t t_ns)
+{
+    const struct result_fault *last = NULL;
+
+    for (size_t i = 0; i < r->fault_count && t_ns > 0; i++) {
+        const struct result_fault *f = &r->faults[i];
+
+        if (f->fired > 0 && f->t_ns <= t_ns && (last == NULL || f->t_ns >= last->t_ns))
+            last = f;
+    }
+    return last;
+}
+
+/** 0 stays what it means: not known. */
+static void rebase(uint64_t *t_ns, uint64_t zero_ns)
+{
+    if (*t_ns != 0)
+        *t_ns = *t_ns > zero_ns ? *t_ns - zero_ns : 1;
+}
+
+void result_first_rebase(struct result_first *f, uint64_t zero_ns)
+{
+    rebase(&f->t_ns, zero_ns);
+    rebase(&f->writer_ns, zero_ns);
+}

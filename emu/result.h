@@ -29,12 +29,21 @@ struct result_metric {
     char text[32]; /* when the metric is a word ("FL_EPEERDEAD"); else empty */
 };
 
+/** What is known of a first violation beside its text; empty texts: nothing, or no such thing. */
+struct result_first {
+    char expected[80], seen[80];
+    char writer[224];   /* who stored last in the lines in question */
+    uint64_t writer_ns; /* when; both after the start of the workloads, 0: not known */
+    uint64_t t_ns;
+};
+
 struct result_check {
     char id[8];
     uint64_t checked; /* bytes or states that were really compared */
     uint64_t violated;
     char unit[16];                /* "bytes", "states", "pages" */
     char first[RESULT_FIRST_MAX]; /* first violation: expected, seen, where, when */
+    struct result_first what;
 };
 
 struct result_fault {
@@ -81,6 +90,12 @@ void result_ask_faults(const struct plan *p, struct result *r);
 
 /** The check's record, created when new; NULL when the table is full. */
 struct result_check *result_check(struct result *r, const char *id, const char *unit);
+
+/** The last fault that fired before @t_ns; NULL: none did, or the time is not known. */
+const struct result_fault *result_fault_before(const struct result *r, uint64_t t_ns);
+
+/** Times of a check were counted from another zero: @zero_ns is the start of the workloads. */
+void result_first_rebase(struct result_first *f, uint64_t zero_ns);
 
 /** Verdict by the contract: 1 before 3 before 2; a requested check that compared nothing, or a
  * fault that never fired, is undecided. @why: one line for people. */

@@ -209,13 +209,26 @@ static void take_image_page(struct rw *w, const struct question *q)
     answer_page(w, q, mem && q->first < pages ? mem + q->first * FL_PAGE_BYTES : NULL);
 }
 
+/** Who stored last in the line of byte @count - 1 of a page. */
+static void take_writer(struct rw *w, const struct question *q)
+{
+    struct oracle *o = emu_node_oracle(w->node);
+    struct result_first f = {.writer = ""};
+    if (o && q->index < w->plan->region_count && w->plan->regions[q->index].on == w->self)
+        (void)oracle_writer(o, (uint16_t)q->index,
+                            (uint64_t)(q->first * FL_PAGE_BYTES + q->count - 1), &f);
+    ctl_send(w->conn, json_pack("{s:s,s:I,s:s,s:I}", "t", "writer", "id", (json_int_t)q->id,
+                                "writer", f.writer, "writer_ns", (json_int_t)f.writer_ns));
+}
+
 static const struct {
     const char *type, *what;
     void (*take)(struct rw *w, const struct question *q);
 } questions[] = {{"expect", "region", take_expect},
                  {"image", "chunk", take_image},
                  {"expect_page", "region", take_expect_page},
-                 {"image_page", "chunk", take_image_page}};
+                 {"image_page", "chunk", take_image_page},
+                 {"writer", "region", take_writer}};
 
 static bool take_question(struct rw *w, const char *type, const json_t *m)
 {
@@ -311,10 +324,13 @@ static void report_checks(struct rw *w, json_t *checks)
     oracle_report(o, r);
     for (size_t i = 0; i < r->check_count; i++) {
         const struct result_check *k = &r->checks[i];
-        json_array_append_new(checks,
-                              json_pack("{s:s,s:s,s:I,s:I,s:s}", "id", k->id, "unit", k->unit,
-                                        "checked", (json_int_t)k->checked, "violated",
-                                        (json_int_t)k->violated, "first", k->first));
+        json_array_append_new(
+            checks,
+            json_pack("{s:s,s:s,s:I,s:I,s:s,s:s,s:s,s:s,s:I,s:I}", "id", k->id, "unit", k->unit,
+                      "checked", (json_int_t)k->checked, "violated", (json_int_t)k->violated,
+                      "first", k->first, "expected", k->what.expected, "seen", k->what.seen,
+                      "writer", k->what.writer, "writer_ns", (json_int_t)k->what.writer_ns, "t_ns",
+                      (json_int_t)k->what.t_ns));
     }
     result_free(&r);
 }

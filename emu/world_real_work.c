@@ -56,8 +56,10 @@ static void store(const struct actor *a, struct rw_thread *t)
     uint8_t *dst = a->base + t->op.off;
     uint32_t len = t->op.len_bytes;
     work_bytes(&t->op, t->buf);
-    if (a->shadow)
+    if (a->shadow) {
+        oracle_on_store(a->oracle, a->region, t->op.off, len, t->workload, t->index, t->gen.done);
         memcpy(a->shadow + t->op.off, t->buf, len);
+    }
     if (len == 8 && (uintptr_t)dst % 8 == 0) {
         uint64_t v;
         memcpy(&v, t->buf, 8);

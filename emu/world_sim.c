@@ -307,6 +307,7 @@ static int make_threads(struct ws *w, struct fl_errmsg *err)
                 th->n = n;
                 th->workload = j;
                 th->ticket = n->threads++;
+                th->index = t;
                 fl_rng_init(&th->sched, w->p->seed, i, FL_RNG_SCHED, 1 + th->ticket);
                 work_init(&th->gen, w->p, wl, t, w->p->regions[wl->region].size_bytes);
             }

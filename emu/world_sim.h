@@ -53,7 +53,7 @@ struct ws_node {
 struct ws_thread {
     struct ws_node *n;
     uint16_t workload;
-    uint32_t ticket;
+    uint32_t ticket, index; /* of the node, of the workload */
     struct work_gen gen;
     struct work_op op;
     struct fl_rng sched;

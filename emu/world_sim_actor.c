@@ -37,6 +37,8 @@ static void begin(struct ws_thread *t)
     if (t->op.store) {
         work_bytes(&t->op, t->buf);
         if (t->shadow) {
+            oracle_on_store(emu_node_oracle(t->n->node), region_of(t), t->op.off, t->op.len_bytes,
+                            t->workload, t->index, t->gen.done);
             memcpy(t->old, t->shadow + t->op.off, t->op.len_bytes);
             memcpy(t->shadow + t->op.off, t->buf, t->op.len_bytes);
         }

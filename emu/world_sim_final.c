@@ -138,6 +138,8 @@ void ws_final(struct ws *w)
     report_nodes(w, &s);
     report_regions(w);
     report_workloads(w);
+    for (size_t i = 0; i < w->r->check_count; i++)
+        result_first_rebase(&w->r->checks[i].what, w->t0_ns);
     /* What left the compute nodes has to have arrived, unless something was meant to go wrong. */
     if (w->p->step_count == 0 && s.errors < 1)
         oracle_cross_bytes(w->p, w->r, (uint64_t)s.posted, (uint64_t)s.arrived);

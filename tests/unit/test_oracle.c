@@ -101,6 +101,8 @@ static void must_catch(const char *id, void (*mistake)(void))
     mistake();
     assert_int_not_equal(verdict_of(id).violated, 0);
     assert_true(strlen(verdict_of(id).first) > 0);
+    assert_true(strlen(verdict_of(id).what.expected) > 0);
+    assert_true(strlen(verdict_of(id).what.seen) > 0);
     oracle_free(&o);
     snprintf(blind, sizeof blind, "blind-%s", id);
     assert_int_equal(fl_plant_add(&plan->plants, blind), FL_OK);
@@ -381,6 +383,54 @@ static void bytes_must_arrive(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static uint64_t ticking(void *arg)
+{
+    return *(uint64_t *)arg;
+}
+
+/* Expected, seen, by whom and when: of the first violation only. */
+static void the_first_violation_is_told(void **state)
+{
+    uint64_t now = 500, line = FL_LINE_BYTES;
+    struct result_check k;
+
+    (void)state;
+    oracle_set_clock(o, ticking, &now);
+    strcpy(plan->workloads[0].name, "mix");
+    oracle_on_store(o, 0, 2 * line + 3, 5, 0, 1, 12);
+    now = 900;
+    oracle_bad_load(o, 0, 2 * line + 4, 0xab, 0xcd);
+    now = 1000;
+    oracle_bad_load(o, 0, 0, 1, 2);
+    k = verdict_of("W3");
+    assert_int_equal(k.violated, 2);
+    assert_string_equal(k.what.expected, "bytes from offset 0x84 of region heap: 0xab");
+    assert_string_equal(k.what.seen, "0xcd");
+    assert_string_equal(k.what.writer, "c0, workload mix, thread 1, access 12: a store to bytes 3 "
+                                       "to 7 of line 2 of page 0");
+    assert_int_equal(k.what.writer_ns, 500);
+    assert_int_equal(k.what.t_ns, 900);
+    struct result_first f = {.seen = ""};
+    assert_true(oracle_writer(o, 0, 0, &f));
+    assert_string_equal(f.writer, "nobody: no store touched it");
+    assert_int_equal(f.writer_ns, 0);
+}
+
+static void a_wrong_byte_at_the_memory_node_is_told(void **state)
+{
+    struct result_check k;
+
+    (void)state;
+    one_good_page(1, 1);
+    buf[2 * FL_LINE_BYTES] = 9;
+    oracle_compare(o, 0, 1, buf);
+    for (int i = 1; i <= 3; i += 2) {
+        k = verdict_of(i == 1 ? "W1" : "W3");
+        assert_string_equal(k.what.expected, "byte 128 of page 1 of region heap: 0x07");
+        assert_string_equal(k.what.seen, "0x09");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,6 +457,8 @@ int main(void)
         T(the_memory_node_watches_the_order_of_batches),
         T(native_regions_are_held_to_the_last_view),
         T(bytes_must_arrive),
+        T(the_first_violation_is_told),
+        T(a_wrong_byte_at_the_memory_node_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -225,6 +225,30 @@ static void the_worse_of_two(void **state)
     assert_int_equal(emu_exit_worse(EMU_USAGE, EMU_SKIPPED), EMU_USAGE);
 }
 
+static void the_fault_before_a_moment(void **state)
+{
+    struct result *r = result_new();
+    struct result_first f = {.t_ns = 70, .writer_ns = 40};
+
+    (void)state;
+    r->fault_count = 3;
+    r->faults[0] = (struct result_fault){.kind = "a", .fired = 1, .t_ns = 50};
+    r->faults[1] = (struct result_fault){.kind = "b", .fired = 1, .t_ns = 20};
+    r->faults[2] = (struct result_fault){.kind = "c", .fired = 0, .t_ns = 60};
+    assert_ptr_equal(result_fault_before(r, 70), &r->faults[0]);
+    assert_ptr_equal(result_fault_before(r, 50), &r->faults[0]);
+    assert_ptr_equal(result_fault_before(r, 49), &r->faults[1]);
+    assert_null(result_fault_before(r, 19));
+    assert_null(result_fault_before(r, 0)); /* when it was is not known */
+    result_first_rebase(&f, 60);
+    assert_int_equal(f.t_ns, 10);
+    assert_int_equal(f.writer_ns, 1); /* before the start, but known */
+    f.t_ns = 0;
+    result_first_rebase(&f, 60);
+    assert_int_equal(f.t_ns, 0);
+    result_free(&r);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -245,6 +269,7 @@ int main(void)
         T(figures_of_nodes_are_summed),
         T(tables_are_bounded),
         cmocka_unit_test(the_worse_of_two),
+        cmocka_unit_test(the_fault_before_a_moment),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
