@@ -136,8 +136,11 @@ static void merge_checks(struct result *whole, const struct out_run *v)
 
         if (c == NULL)
             continue;
-        if (c->violated == 0 && from->violated > 0)
+        if (c->violated == 0 && from->violated > 0) {
             snprintf(c->first, sizeof(c->first), "variant %s: %.440s", v->variant, from->first);
+            c->what = from->what;
+            c->what.t_ns = 0; /* times and faults are those of the variant */
+        }
         c->checked += from->checked;
         c->violated += from->violated;
     }

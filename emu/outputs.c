@@ -86,6 +86,33 @@ static json_t *metrics_json(const struct result *r)
     return j;
 }
 
+static json_t *text_or_null(const char *s)
+{
+    return s[0] != '\0' ? safe_string(s) : json_null();
+}
+
+static json_t *time_or_null(uint64_t t_ns)
+{
+    return t_ns != 0 ? json_integer((json_int_t)t_ns) : json_null();
+}
+
+/** What is known of the first violation; null when there is none. */
+static json_t *first_json(const struct result *r, const struct result_check *c)
+{
+    const struct result_fault *x = result_fault_before(r, c->what.t_ns);
+    json_t *fault = json_null();
+
+    if (c->violated == 0)
+        return json_null();
+    if (x != NULL)
+        fault = json_pack("{s:o, s:o, s:I}", "kind", safe_string(x->kind), "at", safe_string(x->at),
+                          "t_ns", (json_int_t)x->t_ns);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "expected", text_or_null(c->what.expected),
+                     "seen", text_or_null(c->what.seen), "writer", text_or_null(c->what.writer),
+                     "writer_ns", time_or_null(c->what.writer_ns), "t_ns",
+                     time_or_null(c->what.t_ns), "fault", fault);
+}
+
 static json_t *checks_json(const struct out_run *o)
 {
     json_t *list = json_array();
@@ -96,10 +123,11 @@ static json_t *checks_json(const struct out_run *o)
         for (size_t k = 0; k < o->r->check_count; k++)
             if (strcmp(o->r->checks[k].id, o->p->checks[i]) == 0)
                 c = &o->r->checks[k];
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:o, s:o}", "id", o->p->checks[i],
-                                              "checked", (json_int_t)c->checked, "violated",
-                                              (json_int_t)c->violated, "unit", safe_string(c->unit),
-                                              "first", safe_string(c->first)));
+        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:o, s:o, s:o}", "id",
+                                              o->p->checks[i], "checked", (json_int_t)c->checked,
+                                              "violated", (json_int_t)c->violated, "unit",
+                                              safe_string(c->unit), "first", safe_string(c->first),
+                                              "what", first_json(o->r, c)));
     }
     return list;
 }
@@ -216,7 +244,8 @@ int out_write(const struct out_run *o, const char *dir, struct fl_errmsg *err)
     if ((rc = put(dir, "verdict.json", out_verdict_json(o, true), err)) != FL_OK ||
         (rc = put(dir, "run.json", run_json(o), err)) != FL_OK ||
         (rc = put(dir, "metrics.json", metrics_text(o), err)) != FL_OK ||
-        (rc = put(dir, "junit.xml", out_junit(o, 1), err)) != FL_OK)
+        (rc = put(dir, "junit.xml", out_junit(o, 1), err)) != FL_OK ||
+        (rc = put(dir, "report.html", out_html(o), err)) != FL_OK)
         return rc;
     if (o->variants > 0) /* histories lie with the variants */
         return FL_OK;

@@ -92,7 +92,8 @@ void out_scenario_name(const struct plan *p, char *ret, size_t size);
 /** verdict.json as text; free() it. NULL: out of memory. */
 char *out_verdict_json(const struct out_run *o, bool pretty);
 
-/** Writes verdict.json, run.json, metrics.json, junit.xml, history.ndjson, trace.json in @dir. */
+/** Writes verdict.json, run.json, metrics.json, junit.xml, report.html, history.ndjson, trace.json
+ * in @dir. */
 int out_write(const struct out_run *o, const char *dir, struct fl_errmsg *err);
 
 /** One test case per run and check, for CI servers. Returns the text; free() it. */
@@ -100,6 +101,14 @@ char *out_junit(const struct out_run *runs, size_t count);
 
 /** Test Anything Protocol: one line per run and check. */
 void out_tap(FILE *f, const struct out_run *runs, size_t count);
+
+/** report.html: one self-contained page that a newcomer understands; free() it. */
+char *out_html(const struct out_run *o);
+
+/** Figures for people: "1 234 567", "12.17 MiB", "90.1 us". */
+void out_count_text(double v, char *ret, size_t size);
+void out_bytes_text(double v, char *ret, size_t size);
+void out_time_text(double ns, char *ret, size_t size);
 
 /** The report for people. */
 void out_report(FILE *f, const struct out_run *o);

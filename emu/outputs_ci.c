@@ -22,8 +22,8 @@ static void run_name(const struct out_run *o, char *ret, size_t size)
     char name[256];
 
     out_scenario_name(o->p, name, sizeof(name));
-    snprintf(ret, size, "%s%s%s", name, o->variant != NULL ? "/" : "",
-             o->variant != NULL ? o->variant : "");
+    snprintf(ret, size, "%s%s%s seed %" PRIu64, name, o->variant != NULL ? "/" : "",
+             o->variant != NULL ? o->variant : "", o->p->seed);
 }
 
 static size_t case_count(const struct out_run *o)

@@ -19,7 +19,7 @@ static double metric(const struct result *r, const char *name, bool *ret_found)
     return 0;
 }
 
-static void count_text(double v, char *ret, size_t size)
+void out_count_text(double v, char *ret, size_t size)
 {
     char digits[32];
     size_t used = 0;
@@ -34,7 +34,7 @@ static void count_text(double v, char *ret, size_t size)
     ret[used] = '\0';
 }
 
-static void bytes_text(double v, char *ret, size_t size)
+void out_bytes_text(double v, char *ret, size_t size)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     int u = 0;
@@ -46,7 +46,7 @@ static void bytes_text(double v, char *ret, size_t size)
     snprintf(ret, size, u == 0 ? "%.0f %s" : "%.2f %s", v, units[u]);
 }
 
-static void time_text(double ns, char *ret, size_t size)
+void out_time_text(double ns, char *ret, size_t size)
 {
     if (ns < 1e3)
         snprintf(ret, size, "%.0f ns", ns);
@@ -69,13 +69,13 @@ static void figure(FILE *f, const struct result *r, const char *label, const cha
     if (!found)
         return;
     if (strstr(name, "bytes") != NULL)
-        bytes_text(v, value, sizeof(value));
+        out_bytes_text(v, value, sizeof(value));
     else
-        count_text(v, value, sizeof(value));
+        out_count_text(v, value, sizeof(value));
     fprintf(f, "  %-30s %14s", label, value);
     double w = remark_name != NULL ? metric(r, remark_name, &more) : (more = false, 0);
     if (more) {
-        count_text(w, remark, sizeof(remark));
+        out_count_text(w, remark, sizeof(remark));
         fprintf(f, "   %s %s", remark_fmt, remark);
     }
     fputc('\n', f);
@@ -90,8 +90,8 @@ static void figures(FILE *f, const struct result *r)
     figure(f, r, "misses", "misses", NULL, NULL);
     double ns = metric(r, "miss_ns_p50", &found);
     if (found && ns > 0) {
-        time_text(ns, p50, sizeof(p50));
-        time_text(metric(r, "miss_ns_p99", NULL), p99, sizeof(p99));
+        out_time_text(ns, p50, sizeof(p50));
+        out_time_text(metric(r, "miss_ns_p99", NULL), p99, sizeof(p99));
         fprintf(f, "  %-30s %14s   99 of 100 below %s\n", "latency of a miss, median", p50, p99);
     }
     figure(f, r, "pages fetched", "pages_fetched", "of them again:", "refetched");
@@ -104,7 +104,7 @@ static void figures(FILE *f, const struct result *r)
     figure(f, r, "sent", "bytes_sent", NULL, NULL);
     double sent = metric(r, "bytes_sent", NULL), whole = metric(r, "bytes_page_grain", &found);
     if (found && whole > 0) {
-        bytes_text(whole, grain, sizeof(grain));
+        out_bytes_text(whole, grain, sizeof(grain));
         fprintf(f, "  %-30s %14s", "page grain would have sent", grain);
         if (sent > 0)
             fprintf(f, "   %.2f times as much", whole / sent);
@@ -117,6 +117,35 @@ static void figures(FILE *f, const struct result *r)
         figure(f, r, "lines lost with a node", "lost_lines", NULL, NULL);
     figure(f, r, "rows (sqlite)", "sqlite.rows", NULL, NULL);
     figure(f, r, "rounds (lua)", "lua.rounds", NULL, NULL);
+}
+
+static void at_text(FILE *f, uint64_t t_ns)
+{
+    char t[32];
+
+    if (t_ns != 0) {
+        out_time_text((double)t_ns, t, sizeof(t));
+        fprintf(f, ", %s after the start", t);
+    }
+    fputc('\n', f);
+}
+
+static void violation(FILE *f, const struct result *r, const struct result_check *c)
+{
+    const struct result_fault *x = result_fault_before(r, c->what.t_ns);
+
+    fprintf(f, "       %" PRIu64 " times, first: %s", c->violated, c->first);
+    at_text(f, c->what.t_ns);
+    if (c->what.expected[0] != '\0')
+        fprintf(f, "       expected   %s\n       seen       %s\n", c->what.expected, c->what.seen);
+    if (c->what.writer[0] != '\0') {
+        fprintf(f, "       written by %s", c->what.writer);
+        at_text(f, c->what.writer_ns);
+    }
+    if (x != NULL) {
+        fprintf(f, "       after      %s at %s", x->kind, x->at);
+        at_text(f, x->t_ns);
+    }
 }
 
 static void invariants(FILE *f, const struct out_run *o)
@@ -134,11 +163,11 @@ static void invariants(FILE *f, const struct out_run *o)
             fprintf(f, "  %-4s nothing was compared\n", o->p->checks[i]);
             continue;
         }
-        count_text((double)c->checked, n, sizeof(n));
+        out_count_text((double)c->checked, n, sizeof(n));
         fprintf(f, "  %-4s %-9s %s %s compared\n", c->id, c->violated ? "VIOLATED" : "held", n,
                 c->unit);
         if (c->violated)
-            fprintf(f, "       %" PRIu64 " times, first: %s\n", c->violated, c->first);
+            violation(f, o->r, c);
     }
 }
 
@@ -166,7 +195,7 @@ static void faults(FILE *f, const struct result *r)
     for (size_t i = 0; i < r->fault_count; i++) {
         const struct result_fault *x = &r->faults[i];
 
-        time_text((double)x->t_ns, t, sizeof(t));
+        out_time_text((double)x->t_ns, t, sizeof(t));
         fprintf(f, "  %-20s at %-28s %s%s\n", x->kind, x->at,
                 x->fired ? "fired after " : "never fired", x->fired ? t : "");
     }
@@ -208,7 +237,7 @@ void out_report(FILE *f, const struct out_run *o)
 {
     char t[32];
 
-    time_text((double)o->r->duration_ns, t, sizeof(t));
+    out_time_text((double)o->r->duration_ns, t, sizeof(t));
     fprintf(f, "scenario  %s%s%s%s%s\n", o->p->file, o->p->title[0] != '\0' ? "  " : "",
             o->p->title, o->variant != NULL ? "  variant " : "",
             o->variant != NULL ? o->variant : "");
@@ -251,9 +280,9 @@ void out_report_variants(FILE *f, const struct out_run *runs, size_t count)
             if (!found)
                 snprintf(text, sizeof(text), "-");
             else if (strstr(cols[i].metric, "bytes") != NULL)
-                bytes_text(v, text, sizeof(text));
+                out_bytes_text(v, text, sizeof(text));
             else
-                count_text(v, text, sizeof(text));
+                out_count_text(v, text, sizeof(text));
             fprintf(f, " %11s", text);
         }
         fprintf(f, "  %s\n", out_verdict_name(runs[k].verdict));

@@ -72,6 +72,11 @@ for file in s late; do
     result $? "$file holds where nothing is planted"
 done
 caught "$work/late.lua" W-close-before-last-ack W1
+run "$work/late.lua" W-retire-on-post
+grep -q 'byte .* of region heap: 0x' "$work/run/verdict.json" &&
+    grep -q '"writer": "c0, workload mix, thread [01], access' "$work/run/verdict.json" &&
+    grep -q 'last written by.*c0, workload mix' "$work/run/report.html"
+result $? "it is told what was expected and who stored there last"
 caught "$work/s.lua" W-drop-unacked W2
 caught "$work/s.lua" W-send-clean W4
 caught "$work/s.lua" W-miscount W5

@@ -64,6 +64,39 @@ static void the_verdict_has_what_the_contract_says(void **state)
     runs_free(&o);
 }
 
+static void a_violation_has_its_story(void **state)
+{
+    struct out_run o = runs_new();
+    struct result_check *c = result_check(runs_result(&o), "W1", "bytes");
+
+    (void)state;
+    c->violated = 1;
+    c->what = (struct result_first){
+        .expected = "1", .seen = "2", .writer = "c0", .writer_ns = 5, .t_ns = 900};
+    char *text = out_verdict_json(&o, false);
+    json_t *j = json_loads(text, 0, NULL), *checks = json_object_get(j, "checks");
+    const json_t *what = json_object_get(json_array_get(checks, 0), "what");
+    assert_string_equal(text_at(what, "expected"), "1");
+    assert_string_equal(text_at(what, "seen"), "2");
+    assert_string_equal(text_at(what, "writer"), "c0");
+    assert_int_equal(int_at(what, "writer_ns"), 5);
+    assert_int_equal(int_at(what, "t_ns"), 900);
+    assert_string_equal(text_at(json_object_get(what, "fault"), "kind"), "kill m0");
+    assert_true(json_is_null(json_object_get(json_array_get(checks, 1), "what")));
+    json_decref(j);
+    free(text);
+    c->what = (struct result_first){.expected = ""};
+    text = out_verdict_json(&o, false);
+    j = json_loads(text, 0, NULL);
+    what = json_object_get(json_array_get(json_object_get(j, "checks"), 0), "what");
+    assert_true(json_is_null(json_object_get(what, "writer")));
+    assert_true(json_is_null(json_object_get(what, "t_ns")));
+    assert_true(json_is_null(json_object_get(what, "fault")));
+    json_decref(j);
+    free(text);
+    runs_free(&o);
+}
+
 static void every_verdict_has_its_name(void **state)
 {
     (void)state;
@@ -117,8 +150,8 @@ static void all_files_are_written(void **state)
     assert_int_equal(mkdir(runs_path("all"), 0755), 0);
     if (out_write(&o, runs_path("all"), &err) != FL_OK)
         fail_msg("%s", err.text);
-    static const char *const names[] = {"verdict.json", "run.json",       "metrics.json",
-                                        "junit.xml",    "history.ndjson", "trace.json"};
+    static const char *const names[] = {"verdict.json",   "run.json",   "metrics.json", "junit.xml",
+                                        "history.ndjson", "trace.json", "report.html"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char name[64];
 
@@ -178,6 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_verdict_has_what_the_contract_says),
+        cmocka_unit_test(a_violation_has_its_story),
         cmocka_unit_test(every_verdict_has_its_name),
         cmocka_unit_test(a_check_without_a_record_compared_nothing),
         cmocka_unit_test(strange_bytes_do_not_break_the_file),

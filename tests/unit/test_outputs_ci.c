@@ -20,12 +20,13 @@ static void held_checks_pass(void **state)
     char *xml = out_junit(&o, 1), *tap = tap_of(&o, 1);
 
     (void)state;
-    plans_contains(xml, "<testsuite name=\"t\" tests=\"3\" failures=\"0\" errors=\"0\" "
+    plans_contains(xml, "<testsuite name=\"t seed 1\" tests=\"3\" failures=\"0\" errors=\"0\" "
                         "skipped=\"0\" time=\"0.001500\">");
-    plans_contains(xml, "<testcase classname=\"W3\" name=\"t\"><system-out>8192 bytes compared");
+    plans_contains(xml,
+                   "<testcase classname=\"W3\" name=\"t seed 1\"><system-out>8192 bytes compared");
     plans_contains(xml, "classname=\"verdict\"");
-    plans_contains(tap, "TAP version 13\n1..3\nok 1 - t W1 # 4096 bytes compared\n");
-    plans_contains(tap, "ok 3 - t verdict # held");
+    plans_contains(tap, "TAP version 13\n1..3\nok 1 - t seed 1 W1 # 4096 bytes compared\n");
+    plans_contains(tap, "ok 3 - t seed 1 verdict # held");
     free(tap);
     free(xml);
     runs_free(&o);
@@ -44,9 +45,9 @@ static void violations_fail_and_silence_is_an_error(void **state)
     plans_contains(xml, "failures=\"2\" errors=\"1\"");
     plans_contains(xml, "violated 3 times, first: page &lt;7&gt; &amp; &quot;x&quot;?");
     plans_contains(xml, "<error message=\"nothing was compared\"/>");
-    plans_contains(tap, "not ok 1 - t W1 # violated 3 times");
-    plans_contains(tap, "not ok 2 - t W3");
-    plans_contains(tap, "not ok 3 - t verdict # violated");
+    plans_contains(tap, "not ok 1 - t seed 1 W1 # violated 3 times");
+    plans_contains(tap, "not ok 2 - t seed 1 W3");
+    plans_contains(tap, "not ok 3 - t seed 1 verdict # violated");
     free(tap);
     free(xml);
     runs_free(&o);
@@ -61,9 +62,10 @@ static void skipped_runs_are_counted(void **state)
     strcpy(o.why, "no RDMA device");
     o.variant = "V1";
     char *xml = out_junit(&o, 1), *tap = tap_of(&o, 1);
-    plans_contains(xml, "name=\"t/V1\" tests=\"3\" failures=\"0\" errors=\"0\" skipped=\"3\"");
+    plans_contains(xml,
+                   "name=\"t/V1 seed 1\" tests=\"3\" failures=\"0\" errors=\"0\" skipped=\"3\"");
     plans_contains(xml, "<skipped message=\"no RDMA device\"/>");
-    plans_contains(tap, "ok 1 - t/V1 W1 # SKIP no RDMA device");
+    plans_contains(tap, "ok 1 - t/V1 seed 1 W1 # SKIP no RDMA device");
     free(tap);
     free(xml);
     runs_free(&o);
@@ -78,8 +80,8 @@ static void several_runs_number_on(void **state)
     strcpy(o[1].why, "fault \"#3\" never fired");
     char *tap = tap_of(o, 2), *xml = out_junit(o, 2);
     plans_contains(tap, "1..6\n");
-    plans_contains(tap, "ok 4 - t W1");
-    plans_contains(tap, "not ok 6 - t verdict # undecided: fault \" 3\" never fired\n");
+    plans_contains(tap, "ok 4 - t seed 1 W1");
+    plans_contains(tap, "not ok 6 - t seed 1 verdict # undecided: fault \" 3\" never fired\n");
     plans_contains(xml, "<error message=\"undecided: ");
     free(xml);
     free(tap);
