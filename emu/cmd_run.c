@@ -12,6 +12,7 @@
 #include "emu/cmd.h"
 #include "emu/outputs.h"
 #include "emu/plan_fields.h"
+#include "emu/plan_steps.h"
 
 /** Everything that was run, kept for TAP and JUnit. */
 struct session {
@@ -108,6 +109,7 @@ static int run_one(struct session *s, const struct plan *p, const char *variant,
         return fl_fail(err, FL_ENOMEM, "out of memory");
     }
     *own = *p;
+    plan_steps_draw(own);
     int rc = cmd_world_run(own, &ro, r, err);
     struct out_run *o = rc == FL_OK ? session_add(s) : NULL;
     if (o == NULL) {

@@ -322,6 +322,7 @@ static int load(struct sweep *s, const char *file, int *ret_node)
     if (s->p->variant_count > 0 && plan_variant_apply(s->p, 0, s->base, &err) != FL_OK)
         return cmd_usage("%s", err.text);
     s->base->plants = s->plants;
+    plan_steps_draw(s->base);
     if (s->base->step_count > PLAN_STEPS_MAX - 2)
         return cmd_usage("sweep: the scenario has %u steps; two more do not fit",
                          s->base->step_count);

@@ -110,6 +110,8 @@ struct plan_step {
     uint16_t site;  /* enum fl_site */
     uint64_t nth;   /* AT_SITE: the n-th passing, from 1 */
     uint64_t at_ns; /* AT_TIME: after the workloads start */
+    uint16_t draw;  /* nth or at_ns is drawn between itself and @to, in this stream; 0: it is not */
+    uint64_t to;
     enum plan_action action;
     uint16_t target, target2; /* node; cut, heal: from, to */
     uint64_t for_ns;          /* undone after this; FL_NEVER: not */

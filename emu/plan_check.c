@@ -430,6 +430,12 @@ static int check_step(const struct plan *p, const struct plan_step *s, struct fl
         return bad(p, s->line, err, "%s needs two different nodes", k->name);
     if (s->when == PLAN_AT_TIME && s->at_ns > p->run_deadline_ns)
         return bad(p, s->line, err, "step lies after the run's deadline, so it would never happen");
+    if (s->draw != 0 &&
+        (s->when == PLAN_AT_START || s->to <= (s->when == PLAN_AT_SITE ? s->nth : s->at_ns)))
+        return bad(p, s->line, err,
+                   "the moment is drawn from a range whose end does not lie after its start");
+    if (s->when == PLAN_AT_TIME && s->draw != 0 && s->to > p->run_deadline_ns)
+        return bad(p, s->line, err, "step may lie after the run's deadline; shorten the range");
     if (s->action == PLAN_SLOTS_FULL && p->nodes[s->target].role != PLAN_COMPUTE)
         return bad(p, s->line, err, "fill_slots: \"%s\" is a memory node; name a compute node",
                    p->nodes[s->target].name);

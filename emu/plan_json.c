@@ -141,6 +141,10 @@ static json_t *step_json(const struct plan *p, int i)
     } else if (s->when == PLAN_AT_TIME) {
         json_object_set_new(j, "at_ns", json_u64(s->at_ns));
     }
+    if (s->draw != 0) {
+        json_object_set_new(j, "draw", json_u64(s->draw));
+        json_object_set_new(j, "to", json_u64(s->to));
+    }
     if (k != NULL)
         put_step_options(j, p, s, k);
     return j;
@@ -490,6 +494,10 @@ static int read_step(struct plan *p, struct rd *r, uint16_t i)
         s->nth = rd_u64(r, "nth", INT64_MAX, false);
     } else if (s->when == PLAN_AT_TIME) {
         s->at_ns = rd_u64(r, "at_ns", INT64_MAX, false);
+    }
+    if (!r->failed && json_object_get(r->j, "draw") != NULL) {
+        s->draw = (uint16_t)rd_u64(r, "draw", PLAN_STEPS_MAX, false);
+        s->to = rd_u64(r, "to", INT64_MAX, false);
     }
     if (!r->failed)
         read_step_options(p, r, s, plan_step_info(kind));

@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "emu/base/rng.h"
+
 enum {
     FOR = PLAN_OPT_FOR,
     HITS = PLAN_OPT_CLASS | PLAN_OPT_EVERY | PLAN_OPT_COUNT,
     ONE_WAY = PLAN_OPT_ONE_WAY,
     BY = PLAN_OPT_BY,
+    DRAW_NODE = 0xfffe, /* no node has this id */
 };
 
 static const struct plan_step_info actions[PLAN_FAULT] = {
@@ -120,13 +123,33 @@ void plan_step_when_text(const struct plan *p, const struct plan_step *s, char *
 {
     const struct fl_site_info *site = fl_site_info((enum fl_site)s->site);
 
+    char to[32] = "";
+
+    if (s->draw != 0)
+        snprintf(to, sizeof(to), "..%" PRIu64, s->to);
     if (s->when == PLAN_AT_SITE)
-        snprintf(ret, size, "%s.%s#%" PRIu64, p->nodes[s->node].name,
-                 site != NULL ? site->name : "?", s->nth);
+        snprintf(ret, size, "%s.%s#%" PRIu64 "%s", p->nodes[s->node].name,
+                 site != NULL ? site->name : "?", s->nth, to);
     else if (s->when == PLAN_AT_TIME)
-        snprintf(ret, size, "%" PRIu64 " ns", s->at_ns);
+        snprintf(ret, size, "%" PRIu64 "%s ns", s->at_ns, to);
     else
         snprintf(ret, size, "start");
+}
+
+void plan_steps_draw(struct plan *p)
+{
+    for (uint16_t i = 0; i < p->step_count; i++) {
+        struct plan_step *s = &p->steps[i];
+        uint64_t *v = s->when == PLAN_AT_SITE ? &s->nth : &s->at_ns;
+        struct fl_rng g;
+
+        if (s->draw == 0)
+            continue;
+        fl_rng_init(&g, p->seed, DRAW_NODE, FL_RNG_FAULT, s->draw);
+        *v += fl_rng_below(&g, s->to - *v + 1);
+        s->draw = 0;
+        s->to = 0;
+    }
 }
 
 bool plan_step_filters(const struct plan_step *s)

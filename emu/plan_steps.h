@@ -54,6 +54,10 @@ void plan_step_text(const struct plan *p, const struct plan_step *s, char *ret, 
 /** "c0.page_fetched#12", "5000000 ns", "start" */
 void plan_step_when_text(const struct plan *p, const struct plan_step *s, char *ret, size_t size);
 
+/** Moments that the scenario left to the seed get their value and are fixed from then on: what is
+ * run, recorded and repeated is the same. Steps of one at (...) happen at one moment. */
+void plan_steps_draw(struct plan *p);
+
 /** The filter that a step on a link is, cuts included. */
 void plan_step_fault(const struct plan_step *s, struct tp_fault *ret);
 

@@ -39,29 +39,72 @@ static uint16_t find_site(lua_State *L, const char *name)
     return 0;
 }
 
+/** { from = 1, to = 200 }: the seed says which of them. */
+static void passing_range(lua_State *L, const char *key, void *arg)
+{
+    struct plan_step *s = arg;
+    bool from = strcmp(key, "from") == 0;
+    lua_Integer n = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
+
+    if (!from && strcmp(key, "to") != 0)
+        scn_fail(L, "event: unknown option \"%.40s\"; there are from and to", key);
+    if (n < 1)
+        scn_fail(L, "event: %s must be a whole number from 1", key);
+    *(from ? &s->nth : &s->to) = (uint64_t)n;
+}
+
+/** { between = { "1ms", "20ms" } } */
+static void time_range(lua_State *L, const char *key, void *arg)
+{
+    struct plan_step *s = arg;
+    uint64_t *const ends[] = {&s->at_ns, &s->to};
+
+    if (strcmp(key, "between") != 0)
+        scn_fail(L, "at: unknown option \"%.40s\"; there is between", key);
+    if (!lua_istable(L, -1) || lua_rawlen(L, -1) != 2)
+        scn_fail(L, "at: between takes two times, as in { between = { \"1ms\", \"20ms\" } }");
+    for (int i = 0; i < 2; i++) {
+        char buf[64];
+
+        lua_rawgeti(L, -1, i + 1);
+        const char *text = scn_value_text(L, -1, "between", buf, sizeof(buf));
+        if (!plan_parse_time(text, ends[i]) || *ends[i] > INT64_MAX)
+            scn_fail(L, "at: between: \"%.40s\" is not a time such as \"5ms\"", text);
+        lua_pop(L, 1);
+    }
+}
+
 /** event("c0.page_fetched", 12) */
 static int api_event(lua_State *L)
 {
     char node[PLAN_NAME_MAX];
     const char *text = scn_text(L, 1, "event", 100);
     const char *dot = strchr(text, '.');
-    lua_Integer nth = 1;
+    struct plan_step range = {.nth = 1};
 
     if (dot == NULL || dot == text || (size_t)(dot - text) >= sizeof(node))
         return scn_fail(L, "event: \"%.60s\" is not NODE.SITE, such as \"c0.page_fetched\"", text);
     memcpy(node, text, (size_t)(dot - text));
     node[dot - text] = '\0';
     if (!lua_isnoneornil(L, 2)) {
-        if (!lua_isinteger(L, 2) || (nth = lua_tointeger(L, 2)) < 1)
-            return scn_fail(L, "event: the number of the passing must be a whole number from 1");
+        if (lua_istable(L, 2))
+            scn_each(L, 2, "event", passing_range, &range);
+        else if (lua_isinteger(L, 2) && lua_tointeger(L, 2) >= 1)
+            range.nth = (uint64_t)lua_tointeger(L, 2);
+        else
+            return scn_fail(L, "event: the number of the passing must be a whole number from 1, or "
+                               "a range, as in { from = 1, to = 200 }");
+        if (lua_istable(L, 2) && range.to <= range.nth)
+            return scn_fail(L, "event: to must be larger than from");
     }
     struct plan_step *s = lua_newuserdatauv(L, sizeof(*s), 0);
     memset(s, 0, sizeof(*s));
+    s->to = range.to;
     luaL_setmetatable(L, EVENT);
     s->when = PLAN_AT_SITE;
     s->node = scn_node(L, node);
     s->site = find_site(L, dot + 1);
-    s->nth = (uint64_t)nth;
+    s->nth = range.nth;
     return 1;
 }
 
@@ -73,6 +116,11 @@ static int api_at(lua_State *L)
     if (ev != NULL) {
         s = *ev;
         s.for_ns = FL_NEVER;
+    } else if (lua_istable(L, 1)) {
+        s.when = PLAN_AT_TIME;
+        scn_each(L, 1, "at", time_range, &s);
+        if (s.to <= s.at_ns)
+            return scn_fail(L, "at: between takes two times, the second after the first");
     } else {
         const char *text = scn_text(
             L, 1, "at: the moment (an event(...), a time such as \"5ms\", or \"start\")", 64);
@@ -253,6 +301,8 @@ static int step_action(lua_State *L)
         if (s.target2 == s.target)
             return scn_fail(L, "%s needs two different nodes", k->name);
     }
+    if (s.to != 0)
+        s.draw = (uint16_t)(scn_of(L)->p->step_count + 1);
     struct step_options o = {.s = &s, .k = k, .one_way = !k->both};
     read_options(L, k->pair ? 4 : 3, &o);
     add_step(L, &s);

@@ -214,6 +214,7 @@ bool swarm_draw(const struct plan *base, uint64_t seed, struct plan *ret)
         plan_variant_apply(base, (int)(seed % base->variant_count), ret, &err) != FL_OK)
         *ret = *base;
     ret->seed = seed;
+    plan_steps_draw(ret);
     fl_rng_init(&d.g, seed, OWN_STREAM, FL_RNG_FAULT, 0);
     if (ret->region_count == 0 || fl_rng_chance(&d.g, 1, QUIET_ONE_IN))
         return false;

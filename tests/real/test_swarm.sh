@@ -89,6 +89,21 @@ gives 0 'the same trace' "is repeated" "$farline" replay run/run.json --out agai
 cmp -s run/history.ndjson again/history.ndjson
 check $? "record by record"
 
+cat small.lua - >drawn.lua <<'LUA'
+at (event ("c0.miss", { from = 2, to = 60 })) : pause ("m0", { for_ = "200us" })
+LUA
+sed -i '/^expect/d' drawn.lua
+gives 0 'pause m0' "a moment that the seed chooses" \
+    "$farline" run drawn.lua --fabric sim --seed 5 --out drawn5
+nth=$(sed -n 's/^ *"nth": \([0-9]*\).*/\1/p' drawn5/run.json)
+[ "$nth" -ge 2 ] && [ "$nth" -le 60 ] && ! grep -q '"draw"' drawn5/run.json &&
+    grep -q "\"at\": \"c0.miss#$nth\"" drawn5/verdict.json
+check $? "stands in run.json as it was drawn"
+"$farline" run drawn.lua --fabric sim --seed 6 --out drawn6 >out 2>&1 &&
+    ! grep -q "\"at\": \"c0.miss#$nth\"" drawn6/verdict.json
+check $? "and is another one for another seed"
+gives 0 'the same trace' "and is repeated" "$farline" replay drawn5/run.json --out again
+
 # refuses TEXT NAME SED: run.json edited by SED is refused, and nothing is run
 refuses()
 {

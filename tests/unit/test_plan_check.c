@@ -80,6 +80,9 @@ CHANGE(step_target, p->steps[0].target = 9)
 CHANGE(step_undo, p->steps[0].for_ns = 5)
 CHANGE(step_for_nothing, p->steps[0].for_ns = 0)
 CHANGE(step_late, p->steps[0].when = PLAN_AT_TIME; p->steps[0].at_ns = 60 * FL_NS_PER_S)
+CHANGE(step_range, p->steps[0].draw = 1; p->steps[0].to = p->steps[0].nth)
+CHANGE(step_range_late, p->steps[0].when = PLAN_AT_TIME; p->steps[0].at_ns = 1;
+       p->steps[0].draw = 1; p->steps[0].to = 60 * FL_NS_PER_S)
 CHANGE(step_pair, p->steps[0].action = PLAN_CUT; p->steps[0].target2 = 1)
 CHANGE(step_no_by, p->steps[0] = (struct plan_step){
                        .action = PLAN_FAULT, .target2 = 1, .for_ns = FL_NEVER, .line = 9})
@@ -192,6 +195,8 @@ static void rules_of_steps(void **state)
     refused(step, step_undo, 9, "cannot be undone");
     refused(step, step_for_nothing, 9, "nothing would happen");
     refused(step, step_late, 9, "never happen");
+    refused(step, step_range, 9, "end does not lie after");
+    refused(step, step_range_late, 9, "shorten the range");
     refused(step, step_pair, 9, "two different nodes");
     refused(step, step_strange, 9, "unknown");
     refused(step, step_no_by, 9, "delay needs by");

@@ -92,12 +92,49 @@ static void a_step_becomes_a_filter(void **state)
     free(p);
 }
 
+/* The seed decides, and after that nothing does: steps of one at (...) stay together. */
+static void moments_are_drawn_from_the_seed(void **state)
+{
+    struct plan *p =
+        plans_new("at (event (\"c0.flush_ack\", { from = 10, to = 19 })) : cut (\"c0\", "
+                  "\"m0\") at { between = { \"1ms\", \"1003us\" } } : kill (\"m1\")");
+    struct plan *one = malloc(sizeof(*one)), *again = malloc(sizeof(*again));
+    bool seen[10] = {false};
+    char text[64];
+
+    (void)state;
+    assert_int_equal(p->step_count, 3);
+    plan_step_when_text(p, &p->steps[0], text, sizeof(text));
+    assert_string_equal(text, "c0.flush_ack#10..19");
+    plan_step_when_text(p, &p->steps[2], text, sizeof(text));
+    assert_string_equal(text, "1000000..1003000 ns");
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        *one = *p;
+        one->seed = seed;
+        plan_steps_draw(one);
+        assert_true(one->steps[0].nth >= 10 && one->steps[0].nth <= 19);
+        assert_int_equal(one->steps[0].nth, one->steps[1].nth);
+        assert_true(one->steps[2].at_ns >= 1000000 && one->steps[2].at_ns <= 1003000);
+        seen[one->steps[0].nth - 10] = true;
+        *again = *one;
+        plan_steps_draw(again);
+        assert_memory_equal(again, one, sizeof(*one));
+        assert_int_equal(one->steps[0].draw, 0);
+    }
+    for (int i = 0; i < 10; i++)
+        assert_true(seen[i]);
+    free(p);
+    free(one);
+    free(again);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_is_found_by_its_name),
         cmocka_unit_test(numbers_that_are_no_kind),
         cmocka_unit_test(steps_have_texts),
+        cmocka_unit_test(moments_are_drawn_from_the_seed),
         cmocka_unit_test(a_step_becomes_a_filter),
     };
 

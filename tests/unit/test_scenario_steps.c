@@ -32,6 +32,36 @@ static void steps_are_read(void **state)
     free(p);
 }
 
+static void ranges_are_read(void **state)
+{
+    struct plan *p = plans_new("at (event (\"c0.miss\", { to = 7 })) : kill (\"m0\") "
+                               "at { between = { \"0ns\", \"2ms\" } } : kill (\"m1\")");
+
+    (void)state;
+    assert_int_equal(p->steps[0].nth, 1);
+    assert_int_equal(p->steps[0].to, 7);
+    assert_int_equal(p->steps[0].draw, 1);
+    assert_int_equal(p->steps[1].when, PLAN_AT_TIME);
+    assert_int_equal(p->steps[1].at_ns, 0);
+    assert_int_equal(p->steps[1].to, 2000000);
+    assert_int_equal(p->steps[1].draw, 2);
+    free(p);
+}
+
+static void wrong_ranges_are_refused(void **state)
+{
+    (void)state;
+    plans_refused("at (event (\"c0.miss\", { from = 9, to = 9 })) : kill (\"m0\")", "larger");
+    plans_refused("at (event (\"c0.miss\", { from = 9 })) : kill (\"m0\")", "larger");
+    plans_refused("at (event (\"c0.miss\", { from = 0, to = 9 })) : kill (\"m0\")", "from 1");
+    plans_refused("at (event (\"c0.miss\", { till = 9 })) : kill (\"m0\")", "from and to");
+    plans_refused("at { between = { \"2ms\", \"1ms\" } } : kill (\"m0\")", "second after");
+    plans_refused("at { between = { \"2ms\" } } : kill (\"m0\")", "two times");
+    plans_refused("at { between = { \"2ms\", \"soon\" } } : kill (\"m0\")", "not a time");
+    plans_refused("at { betwixt = 1 } : kill (\"m0\")", "there is between");
+    plans_refused("at { } : kill (\"m0\")", "two times");
+}
+
 static void wrong_steps_are_refused(void **state)
 {
     (void)state;
@@ -166,6 +196,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_are_read),
         cmocka_unit_test(wrong_steps_are_refused),
+        cmocka_unit_test(ranges_are_read),
+        cmocka_unit_test(wrong_ranges_are_refused),
         cmocka_unit_test(faults_are_read),
         cmocka_unit_test(wrong_faults_are_refused),
         cmocka_unit_test(expectations_are_read),
