@@ -20,6 +20,15 @@ check { "W1", "W2", "W3", "W4", "W5", "W8" }
 END
 # Everything fits, and nothing is written back before close: there are writes in flight then.
 sed 's/256K/1M/; s/period = "5ms"/period = "10s"/' "$work/s.lua" >"$work/late.lua"
+# Long against what a busy host adds: a period is skipped or it is not.
+cat >"$work/period.lua" <<'END'
+title "a period that is long against what a busy host adds"
+node "c0" { role = "compute", device_memory = "256K" }
+node "m0" { role = "memory", memory = "256K" }
+region "heap" { on = "c0", size = "256K", backed_by = { "m0" }, period = "100ms", sample = "5ms" }
+workload "mix" { region = "heap", kind = "zipf", ops = 3000000, len = 64 }
+check { "W6" }
+END
 
 # run FILE PLANT...: runs with these plants; the exit status
 run()
@@ -67,7 +76,7 @@ caught()
     result $? "$2 is not seen with $3 blind (exit status $rc)"
 }
 
-for file in s late; do
+for file in s late period; do
     run "$work/$file.lua"
     result $? "$file holds where nothing is planted"
 done
@@ -81,6 +90,7 @@ caught "$work/s.lua" W-drop-unacked W2
 caught "$work/s.lua" W-send-clean W4
 caught "$work/s.lua" W-miscount W5
 caught "$work/s.lua" W-over-capacity W8
+caught "$work/period.lua" W-skip-period W6
 caught scenarios/writeback/lost_ack.lua W-skip-fence W7
 echo "1..$n"
 exit $bad
