@@ -71,6 +71,17 @@ static void watch_periods(struct emu_node *n)
     }
 }
 
+static void tell_error(struct emu_node *n, const struct fl_event *ev)
+{
+    if (ev->kind == FL_EV_DONE && ev->a == NODE_TOLD_FENCE) {
+        oracle_on_fence(n->oracle, ev->node, ev->status);
+    } else if ((ev->kind == FL_EV_DONE && ev->a == NODE_TOLD_WRITE && ev->status != FL_OK) ||
+               (ev->kind == FL_EV_MSG && ev->msg->type == FL_MSG_LOG_ACK &&
+                ev->msg->status != FL_OK)) {
+        oracle_on_error(n->oracle, ev->node);
+    }
+}
+
 static void step(struct emu_node *n, const struct fl_event *ev)
 {
     node_trace(n, FL_TR_EVENT, ev->kind, ev->region, ev->page, ev->tag ^ ev->ticket,
@@ -82,6 +93,9 @@ static void step(struct emu_node *n, const struct fl_event *ev)
     if (ev->kind == FL_EV_TIMER) {
         n->timer_at_ns = ev->b;
         n->queued_due_ns = FL_NEVER; /* timers are delivered in one go, the first is late enough */
+    }
+    if (n->oracle != NULL) {
+        tell_error(n, ev);
     }
     wb_step(n->wb, &n->env, ev);
     if (n->oracle != NULL) {

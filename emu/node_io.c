@@ -228,7 +228,8 @@ static void op_done(struct emu_node *n, uint32_t idx, int status)
                                     .status = op->status,
                                     .node = rma.slot.node,
                                     .region = rma.region,
-                                    .page = rma.page});
+                                    .page = rma.page,
+                                    .a = op->write ? NODE_TOLD_WRITE : 0});
     op->next_free = n->op_free;
     n->op_free = idx;
 }
@@ -394,6 +395,7 @@ void node_fence(struct fl_env *e, uint16_t node, uint64_t tag)
     node_trace(n, FL_TR_CALL, FL_CALL_FENCE, 0, node, tag, 0);
     if (n->oracle != NULL) {
         batch_done(n, node, 0, FL_EFENCED);
+        oracle_on_error(n->oracle, node);
     }
     node_flush_spans(n);
     n->port->ops->fence(n->port, node, TAG_FENCE | call_take(n, tag, node));
@@ -423,9 +425,7 @@ static void on_done(void *arg, uint64_t tag, int status)
     ev.tag = call.tag;
     if ((tag & TAG_KIND) == TAG_FENCE) {
         ev.node = call.node;
-        if (n->oracle != NULL) {
-            oracle_on_fence(n->oracle, ev.node, status);
-        }
+        ev.a = NODE_TOLD_FENCE;
     } else if (n->oracle != NULL) {
         batch_sent(n, ev.tag, status);
     }

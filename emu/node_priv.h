@@ -12,6 +12,9 @@ enum {
     NODE_SAMPLE_BUDGET = 512, /* pages looked at in one sampling tick */
 };
 
+/* What a DONE answered, in its a: the world's note to the oracle, no core reads it. */
+enum { NODE_TOLD_WRITE = 1, NODE_TOLD_FENCE };
+
 struct node_timer {
     uint64_t tag, at_ns;
 };

@@ -385,7 +385,6 @@ void oracle_on_done(struct oracle *o, const struct fl_rma *op, const uint8_t *sr
     }
     if (status != FL_OK) {
         o->failed_bytes += payload_of(op);
-        o->must_fence[op->slot.node] = 1;
         p->undecided |= 2; /* each line of the mask is old or new there: it may be sent again */
         return;
     }
@@ -395,6 +394,11 @@ void oracle_on_done(struct oracle *o, const struct fl_rma *op, const uint8_t *sr
 
         memcpy(p->acked + i * FL_LINE_BYTES, src + i * FL_LINE_BYTES, FL_LINE_BYTES);
     }
+}
+
+void oracle_on_error(struct oracle *o, uint16_t node)
+{
+    o->must_fence[node] = 1;
 }
 
 void oracle_on_fence(struct oracle *o, uint16_t node, int status)

@@ -63,6 +63,10 @@ void oracle_on_span(struct oracle *o, const struct fl_rma *op, uint64_t page_off
 /** The answer to a posted operation or batch entry. */
 void oracle_on_done(struct oracle *o, const struct fl_rma *op, const uint8_t *src, int status,
                     uint64_t now_ns);
+/** The device has been told that a write to @node failed, or asks for a fence: it writes nothing there
+ * until one has succeeded. What it posts while the bad news is still on its way to it is no error. */
+void oracle_on_error(struct oracle *o, uint16_t node);
+/** The device has been told how its fence ended. */
 void oracle_on_fence(struct oracle *o, uint16_t node, int status);
 void oracle_on_peer_down(struct oracle *o, uint16_t node);
 void oracle_on_drop(struct oracle *o, uint16_t region, uint32_t page, const uint8_t *live);

@@ -238,6 +238,7 @@ static void a_write_without_the_fence(void)
     buf[0] = 1;
     oracle_on_post(o, &w, buf);
     oracle_on_done(o, &w, buf, FL_ETIMEDOUT, 0);
+    oracle_on_error(o, 1);
     oracle_on_post(o, &again, buf);
 }
 
@@ -273,13 +274,16 @@ CATCH("W8", more_pages_than_memory)
 /* After an error each line is old or new, and a fence makes it safe to send it again. */
 static void a_fenced_retry_is_fine(void **state)
 {
-    struct fl_rma w = write_of(0, 1, 2), again = write_of(0, 1, 3);
+    struct fl_rma w = write_of(0, 1, 2), before = write_of(0, 1, 3), again = write_of(0, 1, 4);
 
     (void)state;
     one_good_page(0, 1);
     buf[0] = 1;
     oracle_on_post(o, &w, buf);
     oracle_on_done(o, &w, buf, FL_ETIMEDOUT, 0);
+    oracle_on_post(o, &before, buf); /* the device has not heard of it */
+    oracle_on_done(o, &before, buf, FL_EFENCED, 0);
+    oracle_on_error(o, 1);
     oracle_on_fence(o, 1, FL_OK);
     oracle_on_post(o, &again, buf);
     oracle_on_done(o, &again, buf, FL_OK, 0);
