@@ -145,6 +145,23 @@ static void ofi_fence(struct tp_port *tp, uint16_t id, uint64_t tag)
     tpo_peer_fence(&p->peers[id], tag);
 }
 
+static void ofi_mute(struct tp_port *tp, uint16_t id, bool muted)
+{
+    struct tpo_port *p = port_of(tp);
+
+    FL_ASSERT(id < p->cfg.nodes && id != p->cfg.self);
+    tpo_msg_mute(&p->peers[id], muted);
+}
+
+static void ofi_sever(struct tp_port *tp, uint16_t id, int cause)
+{
+    struct tpo_port *p = port_of(tp);
+
+    FL_ASSERT(id < p->cfg.nodes && id != p->cfg.self);
+    if (p->peers[id].state == TPO_UP)
+        tpo_peer_fail(&p->peers[id], cause);
+}
+
 static bool ofi_poll(struct tp_port *tp)
 {
     return tpo_poll(port_of(tp));
@@ -285,6 +302,8 @@ static const struct tp_port_ops ofi_ops = {
     .write = ofi_write,
     .send = ofi_send,
     .fence = ofi_fence,
+    .mute = ofi_mute,
+    .sever = ofi_sever,
     .poll = ofi_poll,
     .ledger = ofi_ledger,
     .close = ofi_close,

@@ -136,6 +136,7 @@ struct tpo_peer {
     bool tell_down;   /* the end of the old session is still to be told */
     bool fencing;     /* done(fence_tag) is owed */
     bool draining;    /* on the port's list of draining peers */
+    bool muted;       /* see mute in struct tp_port_ops */
     uint8_t refused;  /* bit per class: a send got FL_EAGAIN, the owner waits for credit() */
     int down_cause;
     int flush_status; /* what flushed operations are answered with */
@@ -321,6 +322,7 @@ int tpo_msg_post_rx(struct tpo_ep *ep, struct tpo_buf *b);
 /** Room for a frame that may not touch the reserve. */
 bool tpo_msg_room(const struct tpo_ep *ep);
 void tpo_msg_tell_credit(struct tpo_ep *ep);
+void tpo_msg_mute(struct tpo_peer *peer, bool muted);
 
 /* ofi_cq.c: the pump ---------------------------------------------------------------------------- */
 

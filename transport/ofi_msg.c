@@ -60,7 +60,7 @@ bool tpo_msg_frame(struct tpo_ep *ep, enum tp_frame_kind kind)
     /* A heartbeat must not take the last buffers that returning credits needs. */
     uint32_t need = kind == TP_FRAME_HEARTBEAT ? 3 : 1;
 
-    if (ep->state != TPO_EP_UP || avail(ep) < need || ep->tx_free_count == 0)
+    if (ep->state != TPO_EP_UP || ep->peer->muted || avail(ep) < need || ep->tx_free_count == 0)
         return false;
     return post_frame(ep, kind, TP_FRAME_BYTES);
 }
@@ -145,6 +145,14 @@ static void return_credits(struct tpo_ep *ep)
         (void)tpo_msg_frame(ep, TP_FRAME_CREDIT);
 }
 
+void tpo_msg_mute(struct tpo_peer *peer, bool muted)
+{
+    peer->muted = muted;
+    for (unsigned c = 0; !muted && peer->state == TPO_UP && c < FL_CLASSES; c++)
+        if (peer->ep[c]->state == TPO_EP_UP)
+            return_credits(peer->ep[c]);
+}
+
 /** The peer has posted more; false when it claims what cannot be. */
 static bool take_credits(struct tpo_ep *ep, uint32_t posted)
 {
@@ -225,7 +233,8 @@ void tpo_msg_received(struct tpo_buf *b, size_t len_bytes)
 
     if (ep->state != TPO_EP_UP && ep->state != TPO_EP_SETUP)
         return;
-    ep->peer->last_rx_ns = fl_clock_ns();
+    if (!ep->peer->muted)
+        ep->peer->last_rx_ns = fl_clock_ns();
     tpo_conn_frame_seen(ep->peer);
     if (ep->state != TPO_EP_UP)
         return;

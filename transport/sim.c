@@ -389,7 +389,10 @@ static void on_msg(struct sim_port *t, struct sim_pkt *p)
     t->ledger.wakeups++;
     t->h.msg(t->h.arg, from, m, payload, payload_bytes);
     p->kind = SIM_CREDIT;
-    sim_turn_back(t, p, 0);
+    if (t->halves[from]->muted)
+        sim_fifo_add(&t->halves[from]->unsent, p);
+    else
+        sim_turn_back(t, p, 0);
 }
 
 static void on_credit(struct sim_port *t, struct sim_pkt *p)
@@ -471,6 +474,8 @@ static const struct tp_port_ops SIM_OPS = {
     .write = sim_write,
     .send = sim_send,
     .fence = sim_fence,
+    .mute = sim_mute,
+    .sever = sim_sever,
     .poll = sim_poll,
     .ledger = sim_ledger,
     .close = sim_port_close,

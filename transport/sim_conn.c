@@ -72,6 +72,8 @@ struct sim_half *sim_half_of(struct sim_port *p, uint16_t peer)
         h->silent |= SIM_SILENT_CUT;
     if (other && other->want_pause)
         h->silent |= SIM_SILENT_PAUSED;
+    if (other && other->halves[p->cfg.self] && other->halves[p->cfg.self]->muted)
+        h->silent |= SIM_SILENT_PEER_MUTED;
     return h;
 }
 
@@ -122,6 +124,32 @@ void sim_drop_peer(struct sim_half *h, int cause)
 {
     sim_control(h, SIM_FIN, FL_ECONN);
     broken(h, cause);
+}
+
+/* --- for faults ------------------------------------------------------------------------------ */
+
+void sim_mute(struct tp_port *port, uint16_t peer, bool muted)
+{
+    struct sim_port *p = (struct sim_port *)port;
+    struct sim_pkt *k;
+    if (p->dead || peer >= p->net->nodes || peer == p->cfg.self)
+        return;
+    struct sim_half *h = sim_half_of(p, peer);
+    struct sim_port *other = p->net->ports[peer];
+    h->muted = muted;
+    sim_silence(h, SIM_SILENT_MUTED, muted);
+    if (other && !other->dead && other->halves[p->cfg.self])
+        sim_silence(other->halves[p->cfg.self], SIM_SILENT_PEER_MUTED, muted);
+    while (!muted && (k = sim_fifo_take(&h->unsent)) != NULL)
+        sim_turn_back(p, k, 0);
+}
+
+void sim_sever(struct tp_port *port, uint16_t peer, int cause)
+{
+    struct sim_port *p = (struct sim_port *)port;
+    struct sim_half *h = peer < p->net->nodes && !p->dead ? p->halves[peer] : NULL;
+    if (h && h->state == SIM_UP)
+        sim_drop_peer(h, cause);
 }
 
 /* --- connect -------------------------------------------------------------------------------- */

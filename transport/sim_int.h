@@ -78,7 +78,7 @@ struct sim_edge {
 enum sim_state { SIM_NONE, SIM_CONNECTING, SIM_UP, SIM_FENCING, SIM_DOWN };
 
 /** What makes a peer silent. */
-enum { SIM_SILENT_CUT = 1, SIM_SILENT_PAUSED = 2 };
+enum { SIM_SILENT_CUT = 1, SIM_SILENT_PAUSED = 2, SIM_SILENT_MUTED = 4, SIM_SILENT_PEER_MUTED = 8 };
 
 struct sim_ops {
     struct sim_pkt *head, *tail;
@@ -91,6 +91,7 @@ struct sim_half {
     struct sim_port *port;
     uint16_t peer;
     uint8_t state, silent;
+    bool muted;       /* see mute in struct tp_port_ops */
     bool known_up;    /* the owner was told peer_up, and not peer_down since */
     uint64_t gen;     /* connection generation that is sent and accepted */
     uint64_t old_gen; /* FENCING: the one before */
@@ -98,6 +99,7 @@ struct sim_half {
     uint64_t silent_epoch;
     struct sim_ops ops[FL_CLASSES];
     struct sim_list fences; /* tags that wait for the fence under way */
+    struct sim_list unsent; /* credits, while muted */
     uint16_t credits[FL_CLASSES];
     bool starved[FL_CLASSES];
     uint64_t scan_at_ns; /* deadline scan is armed for */
@@ -193,6 +195,8 @@ void sim_watch_silence(struct sim_half *h);
 int sim_connect(struct tp_port *p, uint16_t peer, const struct tp_addr *addr,
                 struct fl_errmsg *err);
 void sim_fence(struct tp_port *p, uint16_t peer, uint64_t tag);
+void sim_mute(struct tp_port *p, uint16_t peer, bool muted);
+void sim_sever(struct tp_port *p, uint16_t peer, int cause);
 
 /* sim.c: operations */
 void sim_note(struct sim_port *p, struct sim_note note);
