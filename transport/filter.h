@@ -57,18 +57,31 @@ struct tp_fault {
     uint32_t every;    /* every n-th that could be hit, the first included; 0 is 1 */
     uint64_t count;    /* hits at most; 0: no limit */
     uint64_t by_ns;
-    uint64_t rate_bps;
+    uint64_t rate_bps; /* bits per second */
 };
 
 /** What the stack needs of its world. */
 struct tp_filter_env {
     void *arg;
     uint64_t (*now_ns)(void *arg);
-    /** Wants tp_filters_run at or soon after @t_ns; replaces the wish before. */
+    /** Wants tp_filters_run at or soon after @t_ns; replaces the wish before. Running more often
+     * does no harm; running for a node that is stopped or dead does. */
     void (*wake_at)(void *arg, uint64_t t_ns);
+    /* How long a connect or fence waits for the end of a cut; as the port's. 0: a second. */
+    uint64_t connect_deadline_ns, fence_deadline_ns;
 };
 
 struct tp_filters;
+
+/* What a stack promises, whatever is armed: each tag is answered once, by its deadline (one without
+ * a deadline: within 10 seconds), and before the fence or peer_down that ends its session is told.
+ * A write of which nothing was told but FL_ETIMEDOUT may land until a fence; behind it nothing does.
+ * Callbacks come from the port's callbacks, from tp_filters_run and from poll only. The highest bit
+ * of tags is the stack's.
+ *
+ * Bounds: 65536 calls in flight, 64 held messages per peer and class (then FL_EAGAIN, and credit),
+ * 256 held messages on their way up, 256 copied writes of a page at most. Beyond, a fault does not
+ * touch what it could have hit, and does not count it. */
 
 /** A stack for node @self that hands up to @above. NULL: out of memory. */
 struct tp_filters *tp_filters_new(const struct tp_filter_env *env, uint16_t self, uint16_t nodes,
@@ -83,10 +96,13 @@ struct tp_port *tp_filters_over(struct tp_filters *f, struct tp_port *below);
 /** Frees a stack that was never put over a port. */
 void tp_filters_free(struct tp_filters **f);
 
-/** From now on; @id is the caller's, unique among armed faults. FL_ENOMEM, FL_EINVAL. */
+/** From now on; @id is the caller's, unique among armed faults. FL_ENOMEM, FL_EINVAL (kind, node,
+ * a link from a node to itself, a rate of 0, an id in use). */
 int tp_filters_arm(struct tp_filters *f, uint32_t id, const struct tp_fault *t);
 
-/** Ends a fault: what a delay or clog holds back is released in order. Its count stays. */
+/** Ends a fault: what a delay or clog holds back is released in order; a cut that swallowed a
+ * message breaks the connection, as the loss would. What is stuck or late stays so. The count stays,
+ * also when the id is armed again. */
 void tp_filters_disarm(struct tp_filters *f, uint32_t id);
 
 /** How often the fault of that id hit something in this stack. */
