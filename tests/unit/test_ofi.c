@@ -117,6 +117,24 @@ static struct tp_port *open_port(struct event_base *base, const char *bind)
     return p;
 }
 
+/* The provider reads it once a process, before the first port is there. */
+static void sockets_does_not_spin_unless_told_to(void **state)
+{
+    static const char name[] = "FI_SOCKETS_PE_WAITTIME";
+    (void)state;
+    struct event_base *base = event_base_new();
+
+    assert_int_equal(unsetenv(name), 0);
+    struct tp_port *p = open_port(base, NULL);
+    assert_string_equal(getenv(name), "0");
+    p->ops->close(&p);
+    assert_int_equal(setenv(name, "7", 1), 0);
+    p = open_port(base, NULL);
+    assert_string_equal(getenv(name), "7");
+    p->ops->close(&p);
+    event_base_free(base);
+}
+
 static void a_taken_port_is_told(void **state)
 {
     (void)state;
@@ -212,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unknown_fabrics_name_the_remedy),
         cmocka_unit_test(absurd_settings_are_named),
+        cmocka_unit_test(sockets_does_not_spin_unless_told_to),
         cmocka_unit_test(a_taken_port_is_told),
         cmocka_unit_test(listening_gives_an_address_and_close_on_exec),
         cmocka_unit_test(bad_arguments_are_refused),
