@@ -96,6 +96,36 @@ char *out_verdict_json(const struct out_run *o, bool pretty);
  * in @dir. */
 int out_write(const struct out_run *o, const char *dir, struct fl_errmsg *err);
 
+/* Test cases of CI servers, whose class is an id ("W3", or "verdict"). */
+
+enum out_case_state {
+    OUT_CASE_OK,
+    OUT_CASE_FAILED,
+    OUT_CASE_UNDECIDED,
+    OUT_CASE_SKIPPED,
+    OUT_CASE_STATES
+};
+
+struct out_case {
+    const char *id;
+    char name[320];
+    enum out_case_state state;
+    char text[640];
+};
+
+/** Id, state and text of the case that stands for a run's verdict. */
+void out_case_verdict(struct out_case *c, enum emu_exit verdict, const char *why);
+
+/** Pieces of a JUnit file: begin, then suites with their cases and "  </testsuite>\n", end. */
+void out_junit_begin(FILE *f);
+void out_junit_suite(FILE *f, const char *name, const size_t by_state[OUT_CASE_STATES],
+                     uint64_t duration_ns);
+void out_junit_case(FILE *f, const struct out_case *c);
+void out_junit_end(FILE *f);
+
+/** One line of TAP; what would break it in the texts is replaced in @c. */
+void out_tap_case(FILE *f, size_t number, struct out_case *c);
+
 /** One test case per run and check, for CI servers. Returns the text; free() it. */
 char *out_junit(const struct out_run *runs, size_t count);
 

@@ -8,15 +8,6 @@
 
 #include "emu/outputs.h"
 
-enum case_state { CASE_OK, CASE_FAILED, CASE_UNDECIDED, CASE_SKIPPED };
-
-struct one_case {
-    const char *id; /* "W3" or "verdict" */
-    char name[320];
-    enum case_state state;
-    char text[640];
-};
-
 static void run_name(const struct out_run *o, char *ret, size_t size)
 {
     char name[256];
@@ -31,23 +22,24 @@ static size_t case_count(const struct out_run *o)
     return (size_t)o->p->check_count + 1;
 }
 
-static void verdict_case(const struct out_run *o, struct one_case *c)
+void out_case_verdict(struct out_case *c, enum emu_exit verdict, const char *why)
 {
     c->id = "verdict";
-    c->state = o->verdict == EMU_HELD                                        ? CASE_OK
-               : o->verdict == EMU_SKIPPED                                   ? CASE_SKIPPED
-               : o->verdict == EMU_VIOLATED || o->verdict == EMU_NO_PROGRESS ? CASE_FAILED
-                                                                             : CASE_UNDECIDED;
-    snprintf(c->text, sizeof(c->text), "%s: %s", out_verdict_name(o->verdict), o->why);
+    c->state = verdict == EMU_HELD                                     ? OUT_CASE_OK
+               : verdict == EMU_SKIPPED                                ? OUT_CASE_SKIPPED
+               : verdict == EMU_VIOLATED || verdict == EMU_NO_PROGRESS ? OUT_CASE_FAILED
+                                                                       : OUT_CASE_UNDECIDED;
+    snprintf(c->text, sizeof(c->text), "%s%s%.600s", out_verdict_name(verdict),
+             why[0] != '\0' ? ": " : "", why);
 }
 
-static void case_at(const struct out_run *o, size_t i, struct one_case *c)
+static void case_at(const struct out_run *o, size_t i, struct out_case *c)
 {
     const struct result_check *rc = NULL;
 
     run_name(o, c->name, sizeof(c->name));
     if (i == o->p->check_count) {
-        verdict_case(o, c);
+        out_case_verdict(c, o->verdict, o->why);
         return;
     }
     c->id = o->p->checks[i];
@@ -55,17 +47,17 @@ static void case_at(const struct out_run *o, size_t i, struct one_case *c)
         if (strcmp(o->r->checks[k].id, c->id) == 0)
             rc = &o->r->checks[k];
     if (o->verdict == EMU_SKIPPED) {
-        c->state = CASE_SKIPPED;
+        c->state = OUT_CASE_SKIPPED;
         snprintf(c->text, sizeof(c->text), "%s", o->why);
     } else if (rc == NULL || (rc->checked == 0 && rc->violated == 0)) {
-        c->state = CASE_UNDECIDED;
+        c->state = OUT_CASE_UNDECIDED;
         snprintf(c->text, sizeof(c->text), "nothing was compared");
     } else if (rc->violated > 0) {
-        c->state = CASE_FAILED;
+        c->state = OUT_CASE_FAILED;
         snprintf(c->text, sizeof(c->text), "violated %" PRIu64 " times, first: %s", rc->violated,
                  rc->first);
     } else {
-        c->state = CASE_OK;
+        c->state = OUT_CASE_OK;
         snprintf(c->text, sizeof(c->text), "%" PRIu64 " %s compared", rc->checked, rc->unit);
     }
 }
@@ -91,7 +83,7 @@ static void put_xml(FILE *f, const char *s)
     }
 }
 
-static void put_case(FILE *f, const struct one_case *c)
+void out_junit_case(FILE *f, const struct out_case *c)
 {
     static const char *const element[] = {NULL, "failure", "error", "skipped"};
 
@@ -99,7 +91,7 @@ static void put_case(FILE *f, const struct one_case *c)
     put_xml(f, c->id);
     fputs("\" name=\"", f);
     put_xml(f, c->name);
-    if (c->state == CASE_OK) {
+    if (c->state == OUT_CASE_OK) {
         fputs("\"><system-out>", f);
         put_xml(f, c->text);
         fputs("</system-out></testcase>\n", f);
@@ -110,10 +102,34 @@ static void put_case(FILE *f, const struct one_case *c)
     fputs("\"/></testcase>\n", f);
 }
 
+void out_junit_begin(FILE *f)
+{
+    fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"farline\">\n", f);
+}
+
+void out_junit_end(FILE *f)
+{
+    fputs("</testsuites>\n", f);
+}
+
+void out_junit_suite(FILE *f, const char *name, const size_t by_state[OUT_CASE_STATES],
+                     uint64_t duration_ns)
+{
+    size_t total = 0;
+
+    for (int i = 0; i < OUT_CASE_STATES; i++)
+        total += by_state[i];
+    fputs("  <testsuite name=\"", f);
+    put_xml(f, name);
+    fprintf(f, "\" tests=\"%zu\" failures=\"%zu\" errors=\"%zu\" skipped=\"%zu\" time=\"%.6f\">\n",
+            total, by_state[OUT_CASE_FAILED], by_state[OUT_CASE_UNDECIDED],
+            by_state[OUT_CASE_SKIPPED], (double)duration_ns / 1e9);
+}
+
 static void put_suite(FILE *f, const struct out_run *o)
 {
-    struct one_case c;
-    size_t by_state[4] = {0};
+    struct out_case c;
+    size_t by_state[OUT_CASE_STATES] = {0};
     char name[320];
 
     for (size_t i = 0; i < case_count(o); i++) {
@@ -121,14 +137,10 @@ static void put_suite(FILE *f, const struct out_run *o)
         by_state[c.state]++;
     }
     run_name(o, name, sizeof(name));
-    fputs("  <testsuite name=\"", f);
-    put_xml(f, name);
-    fprintf(f, "\" tests=\"%zu\" failures=\"%zu\" errors=\"%zu\" skipped=\"%zu\" time=\"%.6f\">\n",
-            case_count(o), by_state[CASE_FAILED], by_state[CASE_UNDECIDED], by_state[CASE_SKIPPED],
-            (double)o->r->duration_ns / 1e9);
+    out_junit_suite(f, name, by_state, o->r->duration_ns);
     for (size_t i = 0; i < case_count(o); i++) {
         case_at(o, i, &c);
-        put_case(f, &c);
+        out_junit_case(f, &c);
     }
     fputs("  </testsuite>\n", f);
 }
@@ -141,10 +153,10 @@ char *out_junit(const struct out_run *runs, size_t count)
 
     if (f == NULL)
         return NULL;
-    fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"farline\">\n", f);
+    out_junit_begin(f);
     for (size_t i = 0; i < count; i++)
         put_suite(f, &runs[i]);
-    fputs("</testsuites>\n", f);
+    out_junit_end(f);
     if (fclose(f) != 0) {
         free(text);
         return NULL;
@@ -152,10 +164,24 @@ char *out_junit(const struct out_run *runs, size_t count)
     return text;
 }
 
+void out_tap_case(FILE *f, size_t number, struct out_case *c)
+{
+    bool skip = c->state == OUT_CASE_SKIPPED;
+
+    for (char *s = c->text; *s != '\0'; s++)
+        if (*s == '\n' || *s == '#')
+            *s = ' ';
+    for (char *s = c->name; *s != '\0'; s++)
+        if (*s == '\n' || *s == '#')
+            *s = ' ';
+    fprintf(f, "%s %zu - %s %s%s%s\n", c->state == OUT_CASE_OK || skip ? "ok" : "not ok", number,
+            c->name, c->id, skip ? " # SKIP " : " # ", c->text);
+}
+
 void out_tap(FILE *f, const struct out_run *runs, size_t count)
 {
     size_t total = 0, n = 0;
-    struct one_case c;
+    struct out_case c;
 
     for (size_t i = 0; i < count; i++)
         total += case_count(&runs[i]);
@@ -163,11 +189,6 @@ void out_tap(FILE *f, const struct out_run *runs, size_t count)
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < case_count(&runs[i]); k++) {
             case_at(&runs[i], k, &c);
-            for (char *s = c.text; *s != '\0'; s++)
-                if (*s == '\n' || *s == '#')
-                    *s = ' ';
-            fprintf(f, "%s %zu - %s %s%s%s\n",
-                    c.state == CASE_OK || c.state == CASE_SKIPPED ? "ok" : "not ok", ++n, c.name,
-                    c.id, c.state == CASE_SKIPPED ? " # SKIP " : " # ", c.text);
+            out_tap_case(f, ++n, &c);
         }
 }

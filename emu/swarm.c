@@ -51,7 +51,7 @@ static uint64_t pick_log(struct draw *d, uint64_t lo, uint64_t hi)
     return pick(d, from, to < from ? from : to);
 }
 
-static void drop_check(struct plan *p, const char *id)
+void swarm_drop_check(struct plan *p, const char *id)
 {
     for (uint16_t i = 0; i < p->check_count; i++)
         if (strcmp(p->checks[i], id) == 0) {
@@ -220,9 +220,26 @@ bool swarm_draw(const struct plan *base, uint64_t seed, struct plan *ret)
         return false;
     ret->expect_count = 0;
     memset(ret->expects, 0, sizeof(ret->expects));
-    drop_check(ret, "W6");
+    swarm_drop_check(ret, "W6");
     draw_faults(&d);
     return true;
+}
+
+bool swarm_either_way(unsigned kind)
+{
+    switch (kind < PLAN_FAULT ? TP_FAULT_COUNT : kind - PLAN_FAULT) {
+    case TP_FAULT_DELAY:
+    case TP_FAULT_RATE:
+    case TP_FAULT_CLOG:
+    case TP_FAULT_DUPLICATE:
+    case TP_FAULT_REORDER:
+    case TP_FAULT_DROP:
+    case TP_FAULT_TRUNCATE:
+    case TP_FAULT_CORRUPT:
+        return true;
+    default:
+        return kind == PLAN_CUT || kind == PLAN_HEAL;
+    }
 }
 
 /* --- judging -------------------------------------------------------------------------------- */

@@ -22,6 +22,12 @@ void swarm_run(const struct plan *p, bool drawn, bool twice, struct pool_note *r
 /** True when @key ("W3", "no-progress", "deadline", "node") failed in @r. */
 bool swarm_failed(const struct plan *p, const struct result *r, const char *key);
 
+/** True for faults of a link that can hit either direction; operations begin at compute nodes. */
+bool swarm_either_way(unsigned kind);
+
+/** Takes a check out of those that the plan asks for. */
+void swarm_drop_check(struct plan *p, const char *id);
+
 /** Removes the steps that did not fire in @r: what is left repeats the run. */
 void swarm_drop_unfired(struct plan *p, const struct result *r);
 

@@ -57,6 +57,21 @@ gives 1 'W1 violated' "a planted bug is caught" \
 check $? "the first three failures are kept"
 gives 1 'the same trace' "what was kept is repeated exactly" \
     "$farline" replay "$(ls caught/seed-*/run.json | head -n 1)" --out again
+[ -s caught/report.html ] && grep -q 'href="seed-[0-9]*/report.html"' caught/report.html
+check $? "with a page that leads to theirs"
+gives 1 'verdict   VIOLATED' "a swarm stops at the first failure" \
+    "$farline" swarm small.lua --seeds 1..100000 --until-violated --plant W-drop-unacked --out first
+gives 0 'verdict   HELD' "a swarm for a CI server" \
+    "$farline" swarm small.lua --seeds 11..15 --junit cases.xml
+cases='<testcase classname="\(W1\|W3\|W5\|verdict\)" name="small seed 1[1-5]">'
+[ "$(grep -c "$cases" cases.xml)" = 20 ] && [ "$(grep -c '<testcase' cases.xml)" = 20 ] &&
+    grep -q '<testsuite name="small" tests="20" failures="0" errors="0"' cases.xml &&
+    [ "$(tail -n 1 cases.xml)" = '</testsuites>' ]
+check $? "has a case for each seed and check"
+gives 1 'not ok .* small seed 5 W[13] # violated' "as TAP" \
+    "$farline" swarm small.lua --seeds 5..5 --plant W-drop-unacked --tap --out one
+[ "$(sed -n 2p out)" = 1..4 ] && [ "$(grep -Ec '^(not )?ok ' out)" = 4 ]
+check $? "with as many lines as it says"
 gives 1 '"exit":1' "as JSON" \
     "$farline" swarm small.lua --seeds 5..5 --plant W-drop-unacked --json --out one
 gives 64 'two whole numbers' "seeds that are none" "$farline" swarm small.lua --seeds x
@@ -143,9 +158,21 @@ gives 64 'cut short' "half a file" "$farline" shrink small.lua
 
 # --- sweep ---------------------------------------------------------------------------------------
 gives 0 'verdict   HELD' "a sweep ends" "$farline" sweep small.lua --site c0.period
-grep -Eq '^c0 +period +kill +([0-9]+) +\1 +\1 +0$' out
+grep -Eq '^c0 +period +kill +once +([0-9]+) +\1 +\1 +0$' out
 check $? "each passing was failed once"
-gives 0 'verdict   HELD' "a sweep of cuts" "$farline" sweep small.lua --site flush_ack --fault cut
+gives 0 'verdict   HELD' "a sweep of cuts" "$farline" sweep small.lua --site c0.period --fault cut
+grep -Eq '^c0 +period +cut +once +([0-9]+) +\1 +\1 +0$' out &&
+    grep -Eq '^c0 +period +cut +on +([0-9]+) +\1 +\1 +0$' out
+check $? "once, and from there on"
+gives 0 'verdict   HELD' "only from there on" \
+    "$farline" sweep small.lua --site c0.period --fault pause --mode on --junit sweep.xml
+! grep -q ' once ' out && passed=$(awk '$2 == "period" { print $5 }' out) &&
+    [ "$(grep -c '<testcase classname="verdict"' sweep.xml)" = "$passed" ] &&
+    grep -q 'name="small seed 1, pause (on) at c0.period#1"' sweep.xml
+check $? "with a case for each passing"
+gives 64 'once, on or both' "a mode that is none" "$farline" sweep small.lua --site miss --mode x
+gives 64 'did you mean delay' "a fault with a typo" \
+    "$farline" sweep small.lua --site miss --fault dely
 gives 1 'VIOLATED' "a planted bug is caught" \
     "$farline" sweep small.lua --site c0.period --plant W-drop-unacked
 gives 2 'never passes' "a site that is not passed" "$farline" sweep small.lua --site coarsen
