@@ -13,6 +13,7 @@
 #include "emu/cmd.h"
 #include "emu/doctor.h"
 #include "emu/plan_fields.h"
+#include "transport/filter.h"
 
 /* --- plan ----------------------------------------------------------------------------------- */
 
@@ -170,6 +171,16 @@ static int list_sites(void)
     return EMU_HELD;
 }
 
+static int list_faults(void)
+{
+    for (int i = 0; i < TP_FAULT_COUNT; i++) {
+        const struct tp_fault_info *info = tp_fault_info((enum tp_fault_kind)i);
+
+        printf("%-18s %s\n", info->name, info->doc);
+    }
+    return EMU_HELD;
+}
+
 /** The table that the loader, --set and the plan follow. */
 static int list_settings(void)
 {
@@ -195,14 +206,15 @@ static const struct {
     int (*fn)(void);
 } lists[] = {{"scenarios", list_scenarios}, {"trackers", list_trackers},
              {"fabrics", list_fabrics},     {"plants", list_plants},
-             {"sites", list_sites},         {"settings", list_settings}};
+             {"sites", list_sites},         {"settings", list_settings},
+             {"faults", list_faults}};
 
 int cmd_list(int argc, char **argv)
 {
     for (size_t i = 0; argc == 2 && i < sizeof(lists) / sizeof(lists[0]); i++)
         if (strcmp(argv[1], lists[i].name) == 0)
             return lists[i].fn();
-    return cmd_usage("usage: farline list scenarios|trackers|fabrics|plants|sites|settings");
+    return cmd_usage("usage: farline list scenarios|trackers|fabrics|plants|sites|settings|faults");
 }
 
 /* --- explain -------------------------------------------------------------------------------- */

@@ -175,7 +175,7 @@ void flt_mute(struct tp_filters *f, uint16_t peer, bool on)
 static bool blocked(struct tp_filters *f, struct flt_peer *p)
 {
     struct flt_fault *t;
-    if (!p || !p->cuts)
+    if (!p->cuts)
         return false;
     STAILQ_FOREACH(t, &f->armed, link)
     if ((flt_kind_of(t) == &flt_cut || flt_kind_of(t) == &flt_clog) &&
@@ -227,7 +227,7 @@ static int f_connect(struct tp_port *port, uint16_t peer, const struct tp_addr *
 {
     struct tp_filters *f = of(port);
     struct flt_peer *p = peer < f->nodes ? f->peers[peer] : NULL;
-    if (!blocked(f, p))
+    if (!p || !blocked(f, p))
         return f->below->ops->connect(f->below, peer, addr, err);
     enter(f);
     p->connecting = true;

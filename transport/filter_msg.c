@@ -159,8 +159,8 @@ void flt_copy_deliver(struct tp_filters *f, struct flt_copy *c)
 void flt_copies_end(struct tp_filters *f, uint16_t peer)
 {
     struct flt_copy *c;
-    for (uint8_t cls = 0; cls < FL_CLASSES; cls++)
-        while ((c = held_behind(f, peer, cls)) != NULL)
+    for (int cls = 0; cls < FL_CLASSES; cls++)
+        while ((c = held_behind(f, peer, (uint8_t)cls)) != NULL)
             flt_copy_deliver(f, c);
     for (struct flt_copy *next = TAILQ_FIRST(&f->copies); (c = next) != NULL;) {
         next = TAILQ_NEXT(c, link);

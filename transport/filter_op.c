@@ -70,9 +70,9 @@ struct flt_peer *flt_peer(struct tp_filters *f, uint16_t peer)
     p->t_connect.kind = FLT_T_CONNECT;
     TAILQ_INIT(&p->live);
     TAILQ_INIT(&p->fences);
-    for (uint8_t c = 0; c < FL_CLASSES; c++) {
-        lane_init(&p->down[c], p, c, false);
-        lane_init(&p->up[c], p, c, true);
+    for (int c = 0; c < FL_CLASSES; c++) {
+        lane_init(&p->down[c], p, (uint8_t)c, false);
+        lane_init(&p->up[c], p, (uint8_t)c, true);
     }
     return f->peers[at] = p;
 }
@@ -185,7 +185,7 @@ void flt_tell(struct tp_filters *f)
     }
     for (uint16_t i = 0; f->credits_due && i < f->nodes; i++) {
         struct flt_peer *p = f->peers[i];
-        for (uint8_t c = 0; p && c < FL_CLASSES; c++)
+        for (int c = 0; p && c < FL_CLASSES; c++)
             if (p->credit_due >> c & 1) {
                 p->credit_due &= (uint8_t) ~(1U << c);
                 f->credits_due--;

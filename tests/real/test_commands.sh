@@ -118,6 +118,7 @@ gives 0 '^mprotect' "list trackers" "$farline" list trackers
 gives 0 '^verbs' "list fabrics" "$farline" list fabrics
 gives 0 '^blind-W9' "list plants" "$farline" list plants
 gives 0 '^flush_ack' "list sites" "$farline" list sites
+gives 0 '^stick .*fence' "list faults" "$farline" list faults
 gives 0 '^region *threshold *16' "list settings" "$farline" list settings
 gives 0 'no lost write' "explain an invariant" "$farline" explain W3
 gives 0 'fault' "explain a fault" "$farline" explain M-f2

@@ -266,6 +266,96 @@ static void a_restarted_node_is_another_incarnation(void **state)
     fx_free(f);
 }
 
+/* Muted: neither side hears the other, whoever was muted, and credits wait. */
+static void a_muted_port_is_silent(void **state)
+{
+    (void)state;
+    for (int silent = 0; silent < 2; silent++) {
+        struct fx *f = fx_start(fx_new(1));
+        struct tp_port *p = f->node[silent].port;
+        for (int i = 0; i < 5; i++) {
+            p->ops->mute(p, (uint16_t)!silent, true);
+            fx_run(f, 4 * FL_NS_PER_MS);
+            p->ops->mute(p, (uint16_t)!silent, false);
+            fx_run(f, FL_NS_PER_MS);
+        }
+        assert_int_equal(fx_count(&f->node[0], FX_DOWN), 0);
+        p->ops->mute(p, (uint16_t)!silent, true);
+        fx_run(f, 20 * FL_NS_PER_MS);
+        assert_int_equal(fx_find(&f->node[0], FX_DOWN, 0)->peer, 1);
+        assert_int_equal(fx_count(&f->node[0], FX_DOWN), 1);
+        assert_int_equal(fx_count(&f->node[1], FX_DOWN), 1);
+        bool first = fx_find(&f->node[0], FX_DOWN, 0)->status == FL_ETIMEDOUT;
+        bool second = fx_find(&f->node[1], FX_DOWN, 0)->status == FL_ETIMEDOUT;
+        assert_true(first || second);
+        fx_free(f);
+    }
+}
+
+static void credits_wait_while_muted(void **state)
+{
+    (void)state;
+    struct fx *f = fx_new(1);
+    f->cfg.heartbeat_ns = 0;
+    fx_start(f);
+    struct tp_port *p = f->node[1].port;
+    p->ops->mute(p, 0, true);
+    for (uint64_t i = 0; i < 5; i++)
+        fx_send(f, 0, 1, FL_MSG_OPEN_REQ, i, i);
+    fx_run(f, 10 * FL_NS_PER_MS);
+    assert_int_equal(fx_count(&f->node[1], FX_MSG), 4);
+    assert_int_equal(fx_status(&f->node[0], 4), FL_EAGAIN);
+    assert_int_equal(fx_count(&f->node[0], FX_CREDIT), 0);
+    p->ops->mute(p, 0, false);
+    fx_run(f, FL_NS_PER_MS);
+    assert_int_equal(fx_count(&f->node[0], FX_CREDIT), 1);
+    fx_send(f, 0, 1, FL_MSG_OPEN_REQ, 9, 9);
+    fx_run(f, FL_NS_PER_MS);
+    assert_int_equal(fx_count(&f->node[1], FX_MSG), 5);
+    fx_free(f);
+}
+
+/* A node whose peer is made only now hears nothing either. */
+static void a_mute_outlives_its_peer(void **state)
+{
+    (void)state;
+    struct fx *f = fx_start(fx_new(1));
+    struct tp_port *p = f->node[0].port;
+    tp_simnet_kill(f->net, 1);
+    fx_run(f, 10 * FL_NS_PER_MS);
+    p->ops->mute(p, 1, true);
+    fx_port(f, 1, 2);
+    fx_connect(f, 0, 1);
+    fx_run(f, 20 * FL_NS_PER_MS);
+    assert_int_equal(fx_count(&f->node[1], FX_UP), 2);
+    assert_int_equal(fx_count(&f->node[1], FX_DOWN), 1);
+    fx_free(f);
+}
+
+static void severed_connections_are_told_and_can_be_made_again(void **state)
+{
+    (void)state;
+    struct fx *f = fx_start(fx_new(1));
+    struct fx_node *n = &f->node[0];
+    fx_write(f, 0, 1, 0, 4096, 1);
+    n->inside = true;
+    n->port->ops->sever(n->port, 1, FL_ECORRUPT);
+    n->port->ops->sever(n->port, 1, FL_ECORRUPT); /* once */
+    n->port->ops->sever(n->port, 0, FL_ECORRUPT); /* nobody */
+    n->inside = false;
+    fx_run(f, 10 * FL_NS_PER_MS);
+    assert_int_equal(fx_count(n, FX_DOWN), 1);
+    assert_int_equal(fx_find(n, FX_DOWN, 0)->status, FL_ECORRUPT);
+    assert_int_equal(fx_find(&f->node[1], FX_DOWN, 0)->status, FL_ECONN);
+    assert_int_equal(fx_status(n, 1), FL_ECONN);
+    fx_connect(f, 0, 1);
+    fx_run(f, FL_NS_PER_MS);
+    fx_write(f, 0, 1, 0, 4096, 2);
+    fx_run(f, FL_NS_PER_MS);
+    assert_int_equal(fx_status(n, 2), FL_OK);
+    fx_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +370,10 @@ int main(void)
         cmocka_unit_test(silence_is_death_after_the_heartbeat_bound),
         cmocka_unit_test(short_silence_is_no_death),
         cmocka_unit_test(a_restarted_node_is_another_incarnation),
+        cmocka_unit_test(a_muted_port_is_silent),
+        cmocka_unit_test(credits_wait_while_muted),
+        cmocka_unit_test(a_mute_outlives_its_peer),
+        cmocka_unit_test(severed_connections_are_told_and_can_be_made_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
