@@ -116,7 +116,7 @@ build-fuzz/fuzz_%: build-fuzz/obj/tests/fuzz/fuzz_%.o build-fuzz/libfarline.a
 check: ## every lane, timed; ends with the sum of all test cases
 	@MAKE="$(MAKE)" ci/lanes $(LANES)
 
-LANES ?= lint unit sim real asan tsan clang cross fuzz coverage
+LANES ?= lint unit sim real rxe asan tsan clang cross fuzz coverage
 
 unit: check-unit
 check-unit: $(call bin,$(BUILD),$(UNIT_SRC)) ## unit tests, one program per source file
@@ -127,6 +127,15 @@ check-sim: $(call bin,$(BUILD),$(SIM_SRC)) $(BUILD)/farline ## property tests in
 
 check-real: $(call bin,$(BUILD),$(REAL_SRC)) $(BUILD)/farline ## tests with real processes and fabrics
 	@ci/run-tests real --build $(BUILD) --timeout 240 $(filter-out %/farline,$^) $(REAL_SH)
+
+# Guests with an RDMA device: QEMU and Debian's kernel (ci/deps rxe), see ci/rxe-guest.
+RXE_BIN = $(BUILD)/farline $(addprefix $(BUILD)/tests/real/,test_fabric test_fabric_death test_fabric_link)
+check-rxe: $(RXE_BIN) ## verbs on soft-RoCE devices in guests: fabric, scenarios, faults of the link
+	@rm -rf $(BUILD)/matrix/rxe.tsv
+	@ci/run-tests rxe --build $(BUILD) --timeout 800 $(wildcard tests/rxe/test_*.sh)
+
+smoke-rxe: $(RXE_BIN) ## of that, one boot: the fabric's tests and one scenario
+	@ci/rxe-guest --timeout 400 ci/rxe-smoke $^
 
 # The trap handler of the tracker must be ours, and only memory of its own may crash the program.
 ASAN_ENV = ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:allow_user_segv_handler=1:detect_stack_use_after_return=0:abort_on_error=1 \
@@ -177,11 +186,6 @@ coverage: $(call bin,build-cov,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) build-cov/far
 bench: $(call bin,$(BUILD),$(BENCH_SRC)) $(BUILD)/farline ## figures against raw code: table and build/bench.json
 	@ci/bench --build $(BUILD) $(filter-out %/farline,$^)
 
-# Not part of check: one boot, and what a fabric needs at all. 77: this machine cannot.
-RXE_BIN = $(BUILD)/farline $(BUILD)/tests/real/test_fabric $(BUILD)/tests/real/test_fabric_death
-smoke-rxe: $(RXE_BIN) ## verbs on a soft-RoCE device in a guest: reads, writes, messages, fence, write-back
-	@ci/rxe-guest --timeout 400 ci/rxe-smoke $^
-
 demo: $(BUILD)/farline ## SQLite on the memory of other processes, checked
 	$(BUILD)/farline run $(SCENARIO)
 
@@ -204,7 +208,7 @@ FORCE:
 .SECONDARY:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: all check unit check-unit check-sim check-real check-asan check-tsan check-clang check-cross \
+.PHONY: all check unit check-unit check-sim check-real check-rxe check-asan check-tsan check-clang check-cross \
 	fuzz-smoke tidy lint lint-files format coverage bench smoke-rxe demo install clean help FORCE
 -include $(wildcard $(foreach d,$(BUILD) build-asan build-tsan build-cov build-clang build-fuzz build-arm64 build-s390x,\
 	$(foreach s,emu emu/base emu/mech coherence transport tests/unit tests/sim tests/real tests/support tests/fuzz tests/bench,$(d)/obj/$(s)/*.d)))

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "emu/base/clock.h"
+#include "tests/real/fab_remote.h"
 
 uint64_t fab_now_ns(void)
 {
@@ -242,35 +243,41 @@ void fab_join(struct fab *f, struct fab_child *c, uint16_t peer)
 
 /* --- starting and driving another process ------------------------------------------------------ */
 
-static void exec_child(const struct tp_cfg *cfg, int in, int out)
+static void exec_child(const struct fab_args *a, int in, int out)
 {
-    char args[14][32], *argv[16] = {(char *)"fab-child"};
-    const uint64_t v[12] = {cfg->self,
-                            cfg->nodes,
-                            cfg->incarnation,
-                            cfg->credits,
-                            cfg->window_ops,
-                            cfg->window_bytes,
-                            cfg->heartbeat_ns,
-                            cfg->heartbeat_miss_ns,
-                            cfg->connect_deadline_ns,
-                            cfg->fence_deadline_ns,
-                            cfg->key[0],
-                            cfg->announce};
+    char *argv[FAB_ARGS + 2] = {(char *)"fab-child"};
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(in, 0);
     dup2(out, 1);
     for (int fd = 3; fd < 1024; fd++)
         close(fd);
-    snprintf(args[0], sizeof(args[0]), "%s", cfg->provider);
-    argv[1] = args[0];
-    for (int i = 0; i < 12; i++) {
-        snprintf(args[i + 1], sizeof(args[0]), "%llu", (unsigned long long)v[i]);
-        argv[i + 2] = args[i + 1];
-    }
+    for (int i = 0; i < FAB_ARGS; i++)
+        argv[i + 1] = (char *)a->text[i];
     execv("/proc/self/exe", argv);
     _exit(127);
+}
+
+static struct fab_args child_args(const struct tp_cfg *cfg)
+{
+    const uint64_t v[FAB_ARGS - 1] = {cfg->self,
+                                      cfg->nodes,
+                                      cfg->incarnation,
+                                      cfg->credits,
+                                      cfg->window_ops,
+                                      cfg->window_bytes,
+                                      cfg->heartbeat_ns,
+                                      cfg->heartbeat_miss_ns,
+                                      cfg->connect_deadline_ns,
+                                      cfg->fence_deadline_ns,
+                                      cfg->key[0],
+                                      cfg->announce};
+    struct fab_args a;
+
+    snprintf(a.text[0], sizeof(a.text[0]), "%s", cfg->provider);
+    for (int i = 1; i < FAB_ARGS; i++)
+        snprintf(a.text[i], sizeof(a.text[0]), "%llu", (unsigned long long)v[i - 1]);
+    return a;
 }
 
 static const char *answer(struct fab_child *c)
@@ -286,22 +293,32 @@ static const char *answer(struct fab_child *c)
     return line + 3;
 }
 
-struct fab_child *fab_child_new(const struct tp_cfg *cfg)
+static void start_here(struct fab_child *c, const struct fab_args *a)
 {
-    struct fab_child *c = calloc(1, sizeof(*c));
     int in[2], out[2];
 
-    assert_non_null(c);
     assert_int_equal(pipe2(in, O_CLOEXEC), 0);
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
     c->pid = fork();
     assert_true(c->pid >= 0);
     if (c->pid == 0)
-        exec_child(cfg, in[0], out[1]);
+        exec_child(a, in[0], out[1]);
     close(in[0]);
     close(out[1]);
     c->in = fdopen(in[1], "w");
     c->out = fdopen(out[0], "r");
+}
+
+struct fab_child *fab_child_new(const struct tp_cfg *cfg)
+{
+    struct fab_child *c = calloc(1, sizeof(*c));
+    struct fab_args a = child_args(cfg);
+
+    assert_non_null(c);
+    if (fab_remote())
+        fab_remote_start(c, &a);
+    else
+        start_here(c, &a);
     setvbuf(c->in, NULL, _IOLBF, 0);
     const char *hex = answer(c);
     c->addr.len = (uint16_t)(strlen(hex) / 2);
@@ -325,14 +342,23 @@ const char *fab_ask(struct fab_child *c, const char *fmt, ...)
     return answer(c);
 }
 
+void fab_signal(const struct fab_child *c, int sig)
+{
+    if (c->remote)
+        fab_remote_signal(c->pid, sig);
+    else
+        kill(c->pid, sig);
+}
+
 void fab_child_free(struct fab_child *c)
 {
     if (c == NULL)
         return;
     if (c->pid > 0) {
-        kill(c->pid, SIGCONT);
-        kill(c->pid, SIGKILL);
-        waitpid(c->pid, NULL, 0);
+        fab_signal(c, SIGCONT);
+        fab_signal(c, SIGKILL);
+        if (!c->remote)
+            waitpid(c->pid, NULL, 0);
     }
     fclose(c->in);
     fclose(c->out);
@@ -506,7 +532,7 @@ int fab_child_main(int argc, char **argv)
     struct fl_errmsg err = {0};
     struct tp_addr addr;
 
-    if (argc != 14 || strcmp(argv[0], "fab-child") != 0)
+    if (argc != FAB_ARGS + 1 || strcmp(argv[0], "fab-child") != 0)
         return -1;
     alarm(120); /* never left behind */
     struct tp_cfg cfg = child_cfg(argv);

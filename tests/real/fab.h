@@ -39,9 +39,10 @@ struct fab {
     void (*on_done)(struct fab *f, uint64_t tag, int status); /* from the callback itself */
 };
 
-/** Another process. */
+/** Another process. On another host (fab_remote.h) @pid is a number there. */
 struct fab_child {
     pid_t pid;
+    bool remote;
     FILE *in, *out; /* its stdin and stdout */
     struct tp_addr addr;
 };
@@ -77,6 +78,9 @@ struct fab_child *fab_child_new(const struct tp_cfg *cfg);
  *   connect HEX | grandchild | hush | version V | quit */
 const char *fab_ask(struct fab_child *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/** Sends it a signal, wherever it runs. */
+void fab_signal(const struct fab_child *c, int sig);
 
 /** Ends it (SIGCONT, SIGKILL) and reaps it; NULL is allowed. */
 void fab_child_free(struct fab_child *c);

@@ -197,14 +197,14 @@ static void a_stopped_peer_takes_no_more_than_its_credits(void **state)
     struct tp_cfg cfg = fab_cfg(provider);
     struct pair p = pair_up(&cfg);
 
-    kill(p.c->pid, SIGSTOP);
+    fab_signal(p.c, SIGSTOP);
     for (unsigned tag = 1; tag <= 12; tag++)
         fab_send(p.f, tag, FL_MSG_OPEN_REQ, tag);
     assert_true(fab_until(p.f, fab_has_done, 12, 5000));
     for (unsigned tag = 1; tag <= 12; tag++)
         assert_int_equal(fab_status(p.f, tag), tag <= cfg.credits ? FL_OK : FL_EAGAIN);
     assert_int_equal(p.f->credit[1], 0);
-    kill(p.c->pid, SIGCONT);
+    fab_signal(p.c, SIGCONT);
     assert_true(fab_until(p.f, fab_has_msgs, 8, 5000));
     assert_true(fab_until(p.f, has_credit, 0, 5000));
     pair_free(&p);
@@ -513,7 +513,7 @@ static void polling_needs_no_loop(void **state)
     while (p.f->msg[1] == 0 && fab_now_ns() < end)
         p.f->port->ops->poll(p.f->port);
     assert_int_equal(p.f->msg[1], 1);
-    kill(p.c->pid, SIGKILL);
+    fab_signal(p.c, SIGKILL);
     end = fab_now_ns() + 5 * FL_NS_PER_S;
     while (p.f->down[1] == 0 && fab_now_ns() < end)
         p.f->port->ops->poll(p.f->port);

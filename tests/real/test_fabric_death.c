@@ -24,7 +24,7 @@ static uint64_t kill_and_wait(struct pair *p)
 {
     uint64_t t = fab_now_ns();
 
-    kill(p->c->pid, SIGKILL);
+    fab_signal(p->c, SIGKILL);
     assert_true(fab_until(p->f, fab_is_down, 1, 5000));
     assert_int_equal(p->f->down_cause[1], FL_EPEERDEAD);
     return p->f->down_ns[1] - t;
@@ -60,7 +60,7 @@ static void death_with_operations_in_flight(void **state)
     struct tp_cfg cfg = fab_cfg(provider);
     struct pair p = pair_up(&cfg);
 
-    kill(p.c->pid, SIGSTOP); /* so that they really are in flight */
+    fab_signal(p.c, SIGSTOP); /* so that they really are in flight */
     for (unsigned i = 1; i <= OPS; i++)
         i % 2 ? fab_write(p.f, i, i * 4096, 4096, 30 * FL_NS_PER_S)
               : fab_read(p.f, i, i * 4096, 4096, 30 * FL_NS_PER_S);
@@ -71,6 +71,33 @@ static void death_with_operations_in_flight(void **state)
     assert_int_equal(p.f->down_at_done[1], OPS);
     for (unsigned i = 1; i <= OPS; i++)
         assert_int_equal(fab_status(p.f, i), FL_EPEERDEAD);
+    fab_until(p.f, fab_has_done, OPS + 1, 50);
+    assert_int_equal(p.f->done_count, OPS);
+    assert_int_equal(p.f->down[1], 1);
+    pair_free(&p);
+}
+
+/* Nothing is stopped: on a device that serves by itself some may be done before the death, but each
+ * is answered once, and the death is told once and last. */
+static void death_beside_operations(void **state)
+{
+    (void)state;
+    enum { OPS = 400 };
+    struct tp_cfg cfg = fab_cfg(provider);
+    struct pair p = pair_up(&cfg);
+    unsigned dead = 0;
+
+    for (unsigned i = 1; i <= OPS; i++)
+        i % 2 ? fab_write(p.f, i, i * 4096, 4096, 30 * FL_NS_PER_S)
+              : fab_read(p.f, i, i * 4096, 4096, 30 * FL_NS_PER_S);
+    kill_and_wait(&p);
+    assert_int_equal(p.f->done_count, OPS);
+    assert_int_equal(p.f->down_at_done[1], OPS);
+    for (unsigned i = 1; i <= OPS; i++) {
+        assert_true(fab_status(p.f, i) == FL_OK || fab_status(p.f, i) == FL_EPEERDEAD);
+        dead += fab_status(p.f, i) == FL_EPEERDEAD;
+    }
+    assert_in_range(dead, 1, OPS); /* it really died among them */
     fab_until(p.f, fab_has_done, OPS + 1, 50);
     assert_int_equal(p.f->done_count, OPS);
     assert_int_equal(p.f->down[1], 1);
@@ -102,7 +129,7 @@ static void silence_is_seen_within_the_heartbeat_bound(void **state)
     /* Idle for longer than the bound, and nobody is taken for dead. */
     assert_false(fab_until(p.f, fab_is_down, 1, 900));
     assert_int_equal(atoi(fab_ask(p.c, "count down")), 0);
-    kill(p.c->pid, SIGSTOP);
+    fab_signal(p.c, SIGSTOP);
     uint64_t t = fab_now_ns();
     assert_true(fab_until(p.f, fab_is_down, 1, 5000));
     uint64_t took = p.f->down_ns[1] - t;
@@ -119,7 +146,7 @@ static void a_stopped_peer_still_serves_memory(void **state)
     struct pair p = pair_up(&cfg);
 
     fab_ask(p.c, "fill 4096 4096 77");
-    kill(p.c->pid, SIGSTOP);
+    fab_signal(p.c, SIGSTOP);
     fab_read(p.f, 1, 4096, 4096, 5 * FL_NS_PER_S);
     memset(p.f->mem + 16384, 55, 4096);
     fab_write(p.f, 2, 16384, 4096, 5 * FL_NS_PER_S);
@@ -129,9 +156,37 @@ static void a_stopped_peer_still_serves_memory(void **state)
     assert_int_equal(fab_status(p.f, 2), FL_OK);
     assert_int_equal(p.f->mem[8191], 77);
     assert_false(fab_until(p.f, fab_has_msgs, 1, 200));
-    kill(p.c->pid, SIGCONT);
+    fab_signal(p.c, SIGCONT);
     assert_true(fab_until(p.f, fab_has_msgs, 1, 5000));
     assert_int_equal(atoi(fab_ask(p.c, "peek 20479")), 55);
+    pair_free(&p);
+}
+
+/* Served memory is no sign of life: who is stopped is told as down within the heartbeat bound, and
+ * what is asked of it afterwards fails, although its device would still answer. */
+static void a_stopped_peer_is_down_though_it_serves(void **state)
+{
+    (void)state;
+    struct tp_cfg cfg = fab_cfg(provider);
+    cfg.heartbeat_ns = 50 * FL_NS_PER_MS;
+    cfg.heartbeat_miss_ns = 400 * FL_NS_PER_MS;
+    struct pair p = pair_up(&cfg);
+    unsigned tag = 0, served = 0;
+
+    fab_signal(p.c, SIGSTOP);
+    uint64_t t = fab_now_ns();
+    while (p.f->down[1] == 0 && fab_now_ns() - t < 5 * FL_NS_PER_S) {
+        fab_read(p.f, ++tag, 0, 4096, 5 * FL_NS_PER_S);
+        assert_true(fab_until(p.f, fab_has_done, tag, 5000));
+        served += fab_status(p.f, tag) == FL_OK;
+    }
+    assert_int_equal(p.f->down_cause[1], FL_ETIMEDOUT);
+    assert_in_range(p.f->down_ns[1] - t, cfg.heartbeat_miss_ns - 2 * cfg.heartbeat_ns,
+                    4 * cfg.heartbeat_miss_ns);
+    assert_in_range(served, 1, tag);
+    fab_read(p.f, tag + 1, 0, 4096, 5 * FL_NS_PER_S);
+    assert_true(fab_until(p.f, fab_has_done, tag + 1, 2000));
+    assert_int_equal(fab_status(p.f, tag + 1), FL_EPEERDEAD);
     pair_free(&p);
 }
 
@@ -144,7 +199,7 @@ static void a_deadline_against_a_stopped_peer(void **state)
     struct pair p = pair_up(&cfg);
     struct tpo_port *port = (struct tpo_port *)p.f->port;
 
-    kill(p.c->pid, SIGSTOP);
+    fab_signal(p.c, SIGSTOP);
     for (unsigned i = 1; i <= OPS; i++)
         fab_read(p.f, i, i * 4096, 4096, 200 * FL_NS_PER_MS);
     uint64_t t = fab_now_ns();
@@ -154,7 +209,7 @@ static void a_deadline_against_a_stopped_peer(void **state)
         assert_int_equal(fab_status(p.f, i), FL_ETIMEDOUT);
     assert_int_equal(port->fly_ops, cfg.window_ops); /* the provider still may write there */
     assert_int_equal(p.f->down[1], 0);
-    kill(p.c->pid, SIGCONT);
+    fab_signal(p.c, SIGCONT);
     fab_ask(p.c, "peek 0");
     for (int i = 0; i < 500 && port->fly_ops != 0; i++)
         fab_until(p.f, fab_has_done, FAB_EVENTS_MAX, 10);
@@ -209,14 +264,14 @@ static void an_old_write_never_lands_after_the_fence(void **state)
     cfg.window_bytes = 16 << 20;
     struct pair p = pair_up(&cfg);
 
-    kill(p.c->pid, SIGSTOP);
+    fab_signal(p.c, SIGSTOP);
     memset(p.f->mem, 0x11, LEN);
     fab_write(p.f, 1, 0, LEN, 300 * FL_NS_PER_MS);
     assert_true(fab_until(p.f, fab_has_done, 1, 3000));
     assert_int_equal(fab_status(p.f, 1), FL_ETIMEDOUT);
     p.f->port->ops->fence(p.f->port, 1, 2);
     assert_false(fab_until(p.f, fab_has_done, 2, 200)); /* a stopped peer cannot acknowledge */
-    kill(p.c->pid, SIGCONT);
+    fab_signal(p.c, SIGCONT);
     assert_true(fab_until(p.f, fab_has_done, 2, 8000));
     assert_int_equal(fab_status(p.f, 2), FL_OK);
     memset(p.f->mem, 0x22, LEN);
@@ -262,7 +317,7 @@ static void a_fence_against_a_stopped_peer_ends_in_time(void **state)
     cfg.fence_deadline_ns = 300 * FL_NS_PER_MS;
     struct pair p = pair_up(&cfg);
 
-    kill(p.c->pid, SIGSTOP);
+    fab_signal(p.c, SIGSTOP);
     p.f->port->ops->fence(p.f->port, 1, 1);
     fab_write(p.f, 2, 0, 64, 20 * FL_NS_PER_S);
     assert_true(fab_until(p.f, fab_has_done, 2, 3000));
@@ -271,7 +326,7 @@ static void a_fence_against_a_stopped_peer_ends_in_time(void **state)
     fab_write(p.f, 3, 0, 64, 20 * FL_NS_PER_S); /* no connection now */
     assert_true(fab_until(p.f, fab_has_done, 3, 3000));
     assert_int_equal(fab_status(p.f, 3), FL_ECONN);
-    kill(p.c->pid, SIGCONT);
+    fab_signal(p.c, SIGCONT);
     fab_ask(p.c, "peek 0");
     p.f->port->ops->fence(p.f->port, 1, 4); /* and again, once it lives */
     assert_true(fab_until(p.f, fab_has_done, 4, 3000));
@@ -319,6 +374,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         ON(death_of_an_idle_peer_is_seen, tcp),
         ON(death_with_operations_in_flight, tcp),
+        ON(death_beside_operations, tcp),
         ON(a_child_process_hides_no_death, tcp),
         ON(silence_is_seen_within_the_heartbeat_bound, tcp),
         ON(a_deadline_against_a_stopped_peer, tcp),
@@ -329,12 +385,15 @@ int main(int argc, char **argv)
         ON(death_of_an_idle_peer_is_seen, sockets),
         ON(a_fence_flushes_and_goes_on, sockets),
     };
-    /* Left out is what keeps operations in flight by stopping the peer: here it cannot. */
+    /* The required outcome of a stopped peer differs: its device serves reads and writes, so what
+     * keeps operations in flight by stopping it has no place here. A dead link does (test_link). */
     const struct CMUnitTest verbs[] = {
         ON(death_of_an_idle_peer_is_seen, verbs),
+        ON(death_beside_operations, verbs),
         ON(a_child_process_hides_no_death, verbs),
         ON(silence_is_seen_within_the_heartbeat_bound, verbs),
         ON(a_stopped_peer_still_serves_memory, verbs),
+        ON(a_stopped_peer_is_down_though_it_serves, verbs),
         ON(a_fence_flushes_and_goes_on, verbs),
         ON(a_fence_revokes_the_old_key, verbs),
         ON(a_fence_against_a_stopped_peer_ends_in_time, verbs),

@@ -1,0 +1,94 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# For scripts that run inside a guest of ci/rxe-guest: results as TAP on standard output, and rows
+# "scenario fabric place outcome reason" in /out/matrix.
+n=0
+bad=0
+place=${FARLINE_RXE_PEER+two guests}
+place=${place:-guest}
+log=/tmp/log
+
+report() # STATUS NAME: the log is shown when it failed
+{
+    n=$((n + 1))
+    if [ "$1" = 0 ]; then
+        echo "ok $n - $2"
+    else
+        echo "not ok $n - $2"
+        tail -n 45 "$log" | sed 's/^/# /'
+        bad=1
+    fi
+}
+
+took() # START: seconds since
+{
+    awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", b - a }'
+}
+
+# program LIMIT COMMAND...: a cmocka program, each of its cases one of ours
+program()
+{
+    local limit=$1 start=$EPOCHREALTIME rc name
+    shift
+    timeout --kill-after=5 "$limit" "$@" >"$log" 2>&1
+    rc=$?
+    while read -r name; do
+        report 0 "$name"
+    done < <(sed -n 's/^\[       OK \] //p' "$log")
+    while read -r name; do
+        report 1 "$name"
+    done < <(sed -n 's/^\[  FAILED  \] \([^:]*\)$/\1/p' "$log" | sort -u)
+    grep -q '^\[  PASSED  \] [1-9]' "$log" && [ $rc -eq 0 ]
+    report $? "${1##*/} as a whole, $(took "$start")"
+}
+
+# matrix SCENARIO OUTCOME REASON
+matrix()
+{
+    printf '%s\tverbs\t%s\t%s\t%s\n' "$1" "$place" "$2" "$3" >>/out/matrix
+}
+
+# scenario NAME [SETTING...]: must hold over verbs
+scenario()
+{
+    local name=$1 start=$EPOCHREALTIME rc sets=() s
+    shift
+    for s in "$@"; do
+        sets+=(--set "$s")
+    done
+    timeout --kill-after=5 110 "$FARLINE" run "scenarios/$name.lua" --fabric verbs \
+        --bind "$FARLINE_RXE_ADDR" --set deadline=100s --set heartbeat_miss=10s "${sets[@]}" --out "/tmp/runs/$name" \
+        >"$log" 2>&1
+    rc=$?
+    report $rc "scenarios/$name.lua over verbs, $(took "$start")"
+    if [ $rc -eq 0 ]; then
+        matrix "$name" held -
+    else
+        matrix "$name" failed "$(sed -n 's/^verdict *//p' "$log" | head -n 1)"
+    fi
+}
+
+# outcome NAME "METRIC..." [SETTING...]: all invariants hold over verbs and exactly these expectations,
+# which are those of a fabric that is served by the process, are not met
+outcome()
+{
+    local name=$1 want=$2 start=$EPOCHREALTIME rc sets=() s seen
+    shift 2
+    for s in "$@"; do
+        sets+=(--set "$s")
+    done
+    timeout --kill-after=5 110 "$FARLINE" run "scenarios/$name.lua" --fabric verbs \
+        --bind "$FARLINE_RXE_ADDR" --set deadline=100s "${sets[@]}" --out "/tmp/runs/$name" \
+        >"$log" 2>&1
+    rc=$?
+    seen=$(sed -n 's/^  NOT MET .*: expected \([a-z_.]*\) .*/\1/p' "$log" | xargs)
+    [ $rc -eq 1 ] && [ "$seen" = "$want" ] && ! grep -qE '^  [A-Z][0-9]+ +VIOLATED' "$log"
+    report $? "scenarios/$name.lua over verbs: not met is $want, all else holds, $(took "$start")"
+    matrix "$name" "not met: $want" 'a stopped process goes on serving reads and writes'
+}
+
+finish()
+{
+    echo "1..$n"
+    exit $bad
+}
