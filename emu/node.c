@@ -108,15 +108,58 @@ static void step(struct emu_node *n, const struct fl_event *ev)
     }
 }
 
+static void step_queued(struct emu_node *n)
+{
+    struct fl_event ev = n->events[n->ev_head];
+    struct node_held *held = (struct node_held *)(uintptr_t)ev.msg;
+
+    n->ev_head = (n->ev_head + 1) & (n->ev_cap - 1);
+    n->ev_count--;
+    if (held == NULL) {
+        step(n, &ev);
+        return;
+    }
+    n->msg = &held->m;
+    n->payload = held->payload;
+    step(n, &ev);
+    n->msg = NULL;
+    n->payload = NULL;
+    free(held);
+}
+
 static void drain_events(struct emu_node *n)
 {
     while (n->ev_count > 0) {
-        struct fl_event ev = n->events[n->ev_head];
-
-        n->ev_head = (n->ev_head + 1) & (n->ev_cap - 1);
-        n->ev_count--;
-        step(n, &ev);
+        step_queued(n);
     }
+}
+
+/* --- slow ----------------------------------------------------------------------------------- */
+
+void emu_node_slow(struct emu_node *n, uint64_t by_ns)
+{
+    n->slow_ns = by_ns;
+    n->slow_until_ns = 0;
+    node_timers_arm(n);
+    n->cfg.loop.wake_soon(n->cfg.loop.arg, n);
+}
+
+uint64_t emu_node_slow_hits(const struct emu_node *n)
+{
+    return n->slow_hits;
+}
+
+static void hold_msg(struct emu_node *n, uint16_t peer, const struct fl_msg *m,
+                     const uint8_t *payload, size_t payload_bytes)
+{
+    struct node_held *h = malloc(sizeof *h + payload_bytes);
+
+    FL_ASSERT(h != NULL);
+    h->m = *m;
+    if (payload_bytes > 0) {
+        memcpy(h->payload, payload, payload_bytes);
+    }
+    node_post(n, &(struct fl_event){.kind = FL_EV_MSG, .node = peer, .msg = &h->m});
 }
 
 /* --- tracker notes -------------------------------------------------------------------------- */
@@ -346,8 +389,11 @@ static void env_vcpu(struct fl_env *e, uint16_t vm, enum fl_vcpu_op op, uint64_t
 
 static void env_store(struct fl_env *e, const struct fl_store *s)
 {
-    node_trace(of(e), FL_TR_CALL, FL_CALL_STORE, s->region, s->page, s->tag, s->seq);
-    post_answer(of(e), FL_EV_DONE, s->tag, FL_ENOSYS);
+    struct emu_node *n = of(e);
+    bool record = s->op == FL_STORE_RECORD && n->mn != NULL && n->msg != NULL;
+
+    node_trace(n, FL_TR_CALL, FL_CALL_STORE, s->region, s->page, s->tag, s->seq);
+    post_answer(n, FL_EV_DONE, s->tag, record && node_image_record(n, s->b) ? FL_OK : FL_ENOSYS);
 }
 
 static void env_halt(struct fl_env *e)
@@ -422,12 +468,49 @@ static void set_armed(struct emu_node *n)
     }
 }
 
+/* Comes back when the next step may happen, no sooner; after the last, the core's timers count. */
+static void slow_wait(struct emu_node *n)
+{
+    n->cfg.loop.wake_at(n->cfg.loop.arg, n, n->slow_until_ns);
+}
+
+/* One step, and then nothing for a while. */
+static void slow_run(struct emu_node *n)
+{
+    node_drain_notes(n);
+    node_timers_run(n);
+    if (n->gate_retry) {
+        retry_gates(n);
+    }
+    if (n->ev_count > 0) {
+        step_queued(n);
+        n->slow_hits++;
+        n->slow_until_ns = node_now(n) + n->slow_ns;
+    }
+    node_flush_spans(n);
+    if (n->ev_count > 0 || n->gate_retry) {
+        slow_wait(n);
+    } else {
+        node_timers_arm(n);
+    }
+}
+
 void emu_node_run(struct emu_node *n)
 {
     if (n->running) {
         return;
     }
+    if (n->slow_ns != 0 && node_now(n) < n->slow_until_ns) {
+        slow_wait(n);
+        return;
+    }
     n->running = true;
+    if (n->slow_ns != 0) {
+        slow_run(n);
+        set_armed(n);
+        n->running = false;
+        return;
+    }
     do {
         node_drain_notes(n);
         node_timers_run(n);
@@ -442,10 +525,14 @@ void emu_node_run(struct emu_node *n)
 }
 
 void node_step_msg(struct emu_node *n, uint16_t peer, const struct fl_msg *m,
-                   const uint8_t *payload)
+                   const uint8_t *payload, size_t payload_bytes)
 {
     struct fl_event ev = {.kind = FL_EV_MSG, .node = peer, .msg = m};
 
+    if (n->slow_ns != 0) {
+        hold_msg(n, peer, m, payload, payload_bytes);
+        return;
+    }
     /* What was posted before the message is told before it. */
     drain_events(n);
     n->msg = m;
@@ -453,6 +540,17 @@ void node_step_msg(struct emu_node *n, uint16_t peer, const struct fl_msg *m,
     step(n, &ev);
     n->msg = NULL;
     n->payload = NULL;
+}
+
+void emu_node_fill_slots(struct emu_node *n, bool full)
+{
+    node_post(n, &(struct fl_event){.kind = FL_EV_ADMIN, .a = FL_ADMIN_SLOTS, .b = full});
+    n->cfg.loop.wake_soon(n->cfg.loop.arg, n);
+}
+
+uint64_t emu_node_fill_hits(const struct emu_node *n)
+{
+    return n->wb != NULL ? wb_stats(n->wb)->slots_refused : 0;
 }
 
 void emu_node_start(struct emu_node *n)

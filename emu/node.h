@@ -40,12 +40,20 @@ enum { EMU_TICKET_OPEN = 0x10000, EMU_TICKET_CLOSE = 0x20000 }; /* + region */
 struct emu_node_cfg {
     const struct plan *plan; /* outlives the node */
     uint16_t self;
-    uint64_t incarnation;
+    uint64_t incarnation; /* from 1; above: the node was killed and comes back */
     struct emu_loop loop;
     struct fl_trace *trace;      /* may be NULL */
     struct coh_tracker *tracker; /* compute nodes; owned by the node from here on */
     bool oracles;                /* run the checks (off only in benchmarks) */
+    /** Memory nodes: emu_node_image_bytes() that outlive the node, zeros at first; they hold the
+     * pool and what makes log batches whole again. NULL: a pool that is gone with the node. */
+    uint8_t *image;
+    /** Compute nodes: oracle_record_bytes() for the oracles, zeros at first; NULL: not kept. */
+    void *record;
 };
+
+/** Bytes of the image of a memory node. */
+size_t emu_node_image_bytes(const struct plan *p, uint16_t self);
 
 /** Creates the node and its core. Compute: regions of the plan that are on this node are added to
  * the tracker. Memory: the pool is allocated. */
@@ -70,6 +78,14 @@ void emu_node_run(struct emu_node *n);
 /** Opens or closes a region; emu_loop.answer brings the outcome. */
 void emu_node_open(struct emu_node *n, uint16_t region);
 void emu_node_close(struct emu_node *n, uint16_t region);
+
+/** Faults of the device. Each step comes @by_ns after the one before; 0: as fast as the loop. */
+void emu_node_slow(struct emu_node *n, uint64_t by_ns);
+/** No page buffer is given out, as if all were in use; or again. Compute nodes. */
+void emu_node_fill_slots(struct emu_node *n, bool full);
+/** How often these two made a step or a page wait. */
+uint64_t emu_node_slow_hits(const struct emu_node *n);
+uint64_t emu_node_fill_hits(const struct emu_node *n);
 
 /** Address of a region for application threads; NULL in sim. */
 void *emu_node_region_base(struct emu_node *n, uint16_t region);

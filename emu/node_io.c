@@ -271,7 +271,8 @@ static struct fl_rma entry_rma(const struct node_batch *b, unsigned i)
 {
     const struct fl_msg_entry *en = &b->entries[i];
 
-    return (struct fl_rma){.slot = {b->node, en->chunk, en->page},
+    return (struct fl_rma){.tag = b->seq,
+                           .slot = {b->node, en->chunk, en->page},
                            .region = en->region,
                            .page = b->slots[i].page,
                            .mask = en->mask,
@@ -438,11 +439,10 @@ static void on_msg(void *arg, uint16_t peer, const struct fl_msg *m, const uint8
 {
     struct emu_node *n = arg;
 
-    (void)payload_bytes; /* the codec has checked it against the masks */
     if (m->type == FL_MSG_LOG_ACK && n->oracle != NULL) {
         batch_done(n, peer, m->seq, m->status);
     }
-    node_step_msg(n, peer, m, payload);
+    node_step_msg(n, peer, m, payload, payload_bytes);
     n->cfg.loop.wake_soon(n->cfg.loop.arg, n);
 }
 

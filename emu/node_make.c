@@ -185,7 +185,8 @@ static int make_compute(struct emu_node *n, struct fl_errmsg *err)
 static int make_memory(struct emu_node *n, struct fl_errmsg *err)
 {
     const struct plan *p = n->cfg.plan;
-    struct mn_cfg c = {.plants = p->plants};
+    struct mn_cfg c = {
+        .plants = p->plants, .durable = n->cfg.image != NULL, .incarnation = n->cfg.incarnation};
     int rc;
 
     for (unsigned r = 0; r < p->region_count; r++) {
@@ -209,12 +210,13 @@ static int make_memory(struct emu_node *n, struct fl_errmsg *err)
     n->core_bytes = mn_size(&c);
     n->core_mem = map_zeroed(n->core_bytes);
     n->pool_bytes = n->pn->memory_bytes;
-    n->pool = map_zeroed(n->pool_bytes);
+    n->pool = n->cfg.image != NULL ? n->cfg.image : map_zeroed(n->pool_bytes);
     if (n->core_mem == NULL || n->pool == NULL) {
         return fl_fail(err, FL_ENOMEM, "no memory for a pool of %zu bytes: lower memory",
                        n->pool_bytes);
     }
     n->mn = mn_init(n->core_mem, &c);
+    n->recovered = n->cfg.incarnation > 1 && node_image_recover(n);
     return FL_OK;
 }
 
@@ -228,6 +230,9 @@ static int make_common(struct emu_node *n, struct fl_errmsg *err)
     n->gates = calloc(n->gate_cap, sizeof *n->gates);
     if (n->cfg.oracles) {
         n->oracle = oracle_new(n->cfg.plan, n->cfg.self, n->trk);
+        if (n->oracle != NULL && n->cfg.record != NULL) {
+            oracle_record(n->oracle, n->cfg.record);
+        }
         if (n->oracle != NULL) {
             oracle_set_clock(n->oracle, n->cfg.loop.now_ns, n->cfg.loop.arg);
         }
@@ -293,11 +298,18 @@ void emu_node_free(struct emu_node **pn)
             unmap(n->sampled_bits[r], n->cfg.plan->regions[r].size_bytes / FL_PAGE_BYTES / 8 + 1);
         }
     }
+    for (uint32_t i = 0; i < n->ev_count; i++) {
+        const struct fl_event *ev = &n->events[(n->ev_head + i) & (n->ev_cap - 1)];
+
+        free((void *)(uintptr_t)ev->msg);
+    }
     for (uint32_t i = 0; i < n->batch_count; i++) {
         free(n->batches[i].bytes);
     }
     unmap(n->core_mem, n->core_bytes);
-    unmap(n->pool, n->pool_bytes);
+    if (n->cfg.image == NULL) {
+        unmap(n->pool, n->pool_bytes);
+    }
     unmap(n->bufs, (size_t)n->buf_count * FL_PAGE_BYTES);
     free(n->batches);
     free(n->calls);
@@ -401,6 +413,7 @@ static void wb_metrics(struct emu_node *n, metric_fn *fn, void *arg)
     M(log_batches);
     M(backpressure_waits);
     M(map_refusals);
+    M(slots_refused);
 #undef M
     for (uint16_t r = 0; r < n->cfg.plan->region_count; r++) {
         lost += n->cfg.plan->regions[r].on == n->cfg.self ? wb_lost_lines(n->wb, r) : 0;
@@ -431,6 +444,7 @@ static void mn_metrics(struct emu_node *n, metric_fn *fn, void *arg)
     fn(arg, "leases_refused", (double)s->refused);
     fn(arg, "batches", (double)s->batches);
     fn(arg, "stale_entries", (double)s->stale);
+    fn(arg, "batches_completed", (double)n->recovered);
 }
 
 static void port_metrics(struct emu_node *n, metric_fn *fn, void *arg)

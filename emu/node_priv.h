@@ -66,6 +66,12 @@ struct node_batch {
     uint8_t *bytes; /* entry_count pages: the lines as sent */
 };
 
+/* A message that waits in the event queue: only a slow device leaves it there. */
+struct node_held {
+    struct fl_msg m; /* first: the event knows it by this */
+    uint8_t payload[];
+};
+
 struct node_ref {
     uint16_t region;
     uint32_t page;
@@ -89,6 +95,7 @@ struct emu_node {
     const struct fl_msg *msg; /* being handled */
     const uint8_t *payload;
     bool running;
+    uint64_t slow_ns, slow_until_ns, slow_hits; /* a fault: steps come this far apart */
 
     struct node_timer timers[NODE_TIMERS_MAX];
     unsigned timer_count;
@@ -120,6 +127,7 @@ struct emu_node {
     void *bases[PLAN_REGIONS_MAX];
     uint8_t *pool;
     size_t pool_bytes;
+    bool recovered; /* the image held a committed batch that was not unpacked to its end */
     uint64_t chunk_off[MN_CHUNKS_MAX];
     uint32_t chunk_pages[MN_CHUNKS_MAX];
 
@@ -153,7 +161,7 @@ void node_trace(struct emu_node *n, enum fl_trace_kind kind, unsigned code, uint
                 uint32_t page, uint64_t a, uint64_t b);
 void node_drain_notes(struct emu_node *n);
 void node_step_msg(struct emu_node *n, uint16_t peer, const struct fl_msg *m,
-                   const uint8_t *payload);
+                   const uint8_t *payload, size_t payload_bytes);
 
 /* node_io.c: what goes through the fabric */
 void node_rma_read(struct fl_env *e, const struct fl_rma *op);
@@ -165,9 +173,18 @@ uint8_t *node_slot(struct emu_node *n, uint16_t chunk, uint32_t page);
 /** Offset of a page of a chunk in what its node exposes. */
 uint64_t node_remote_off(const struct plan *p, struct fl_slot slot);
 
+/* node_image.c: a memory node's image that outlives it */
+/** Writes the commit record of the batch being handled, or clears it (@commit 0: no entry). False:
+ * this node has no such image. */
+bool node_image_record(struct emu_node *n, uint64_t commit);
+/** Completes the batch that has a record; true when there was one. */
+bool node_image_recover(struct emu_node *n);
+
 /* node_time.c: timers, sampling, latencies */
 void node_timer_set(struct emu_node *n, uint64_t tag, uint64_t at_ns);
 void node_timers_run(struct emu_node *n);
+/** Asks the loop for the earliest timer again, after it was asked for another moment. */
+void node_timers_arm(struct emu_node *n);
 /** How late the timer is that should have been delivered first; 0: none is. */
 uint64_t node_overdue_ns(const struct emu_node *n);
 void node_sample_add(struct emu_node *n, uint16_t region, uint32_t page);

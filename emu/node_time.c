@@ -21,6 +21,12 @@ static void wake(struct emu_node *n)
     }
 }
 
+void node_timers_arm(struct emu_node *n)
+{
+    n->woken_for_ns = 0;
+    wake(n);
+}
+
 void node_timer_set(struct emu_node *n, uint64_t tag, uint64_t at_ns)
 {
     unsigned i = 0;

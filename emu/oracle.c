@@ -86,7 +86,9 @@ void oracle_free(struct oracle **po)
         }
         free(g->pages);
         if (g->shadow != NULL) {
-            munmap(g->shadow, g->shadow_bytes);
+            if (!g->shadow_shared) {
+                munmap(g->shadow, g->shadow_bytes);
+            }
             writers_free(&g->writers);
         }
     }
@@ -166,6 +168,7 @@ void oracle_on_install(struct oracle *o, uint16_t region, uint32_t page, fl_mask
     struct opage *p = page_of(o, region, page);
     int bad = oracle_first_diff(src, p->acked, mask);
 
+    oracle_record_install(&o->regions[region], page, mask, src);
     /* W3: what comes back is what was acknowledged before, zeros at first. */
     count(o, W3, (uint64_t)fl_mask_count(mask) * FL_LINE_BYTES);
     if (bad >= 0) {
@@ -324,8 +327,10 @@ void oracle_on_post(struct oracle *o, const struct fl_rma *op, const uint8_t *sr
 
     o->regions[op->region].outstanding++;
     o->expected_bytes += payload_of(op);
+    o->open_bytes += payload_of(op);
     check_order(o, op, p);
     count(o, W4, fl_mask_count(op->mask));
+    oracle_record_post(&o->regions[op->region], op, src);
     if (op->whole) {
         return;
     }
@@ -377,6 +382,7 @@ void oracle_on_done(struct oracle *o, const struct fl_rma *op, const uint8_t *sr
     struct opage *p = page_of(o, op->region, op->page);
 
     FL_ASSERT(g->outstanding > 0);
+    o->open_bytes -= payload_of(op);
     if (--g->outstanding == 0 && g->flush_from_ns != FL_NEVER) {
         if (now_ns - g->flush_from_ns > g->flush_max_ns) {
             g->flush_max_ns = now_ns - g->flush_from_ns;
@@ -389,6 +395,7 @@ void oracle_on_done(struct oracle *o, const struct fl_rma *op, const uint8_t *sr
         return;
     }
     p->undecided &= (uint8_t)~2U;
+    oracle_record_acked(g, op->page, op->mask, src);
     for (fl_mask m = op->mask; m != 0; m &= m - 1) {
         unsigned i = fl_mask_first(m);
 

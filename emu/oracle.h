@@ -20,6 +20,21 @@ void oracle_free(struct oracle **o);
 /** Where the times of violations and stores come from; any thread calls @now_ns. */
 void oracle_set_clock(struct oracle *o, uint64_t (*now_ns)(void *arg), void *arg);
 
+/* --- what outlives the node ------------------------------------------------------------------- */
+
+/** Bytes of the record that a plan in which this node dies, or a memory node comes back with its
+ * image, needs; 0: none. */
+size_t oracle_record_bytes(const struct plan *p, uint16_t self);
+
+/** Keeps the record in @mem (zeros at first, aligned to 64), together with the shadows. At once
+ * after oracle_new. Also to read what another process has left in it. */
+void oracle_record(struct oracle *o, void *mem);
+
+/** After a crash: @remote is what a memory node holds. W3 is violated by a line that is neither as
+ * acknowledged last nor as sent since. Returns the lines that are not as the application left them:
+ * they are lost. */
+uint64_t oracle_crash_page(struct oracle *o, uint16_t region, uint32_t page, const uint8_t *remote);
+
 /* --- the workload's side, any application thread -------------------------------------------- */
 
 /** Shadow memory of a region: the workload writes here *before* each store, at the same offset.

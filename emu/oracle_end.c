@@ -83,11 +83,13 @@ void oracle_on_close(struct oracle *o, uint16_t region, int status, uint64_t los
 }
 
 /* A write that failed may have failed before the fabric ever posted it (its deadline passed in the
- * queue): then fewer bytes were posted, by at most what failed. */
+ * queue), and one without an answer may still wait for that: then fewer bytes were posted, by at
+ * most these. */
 void oracle_on_bytes(struct oracle *o, uint64_t posted_bytes, uint64_t own_bytes)
 {
     count(o, W5, posted_bytes);
-    if (posted_bytes > o->expected_bytes || posted_bytes + o->failed_bytes < o->expected_bytes) {
+    if (posted_bytes > o->expected_bytes ||
+        posted_bytes + o->failed_bytes + o->open_bytes < o->expected_bytes) {
         struct result_first *f = oracle_violate(
             o, W5, "%llu bytes posted, dirty lines and whole pages make %llu, %llu of it failed",
             (unsigned long long)posted_bytes, (unsigned long long)o->expected_bytes,
@@ -97,7 +99,8 @@ void oracle_on_bytes(struct oracle *o, uint64_t posted_bytes, uint64_t own_bytes
                     (unsigned long long)o->expected_bytes, (unsigned long long)o->failed_bytes);
         oracle_saw(f, "%llu", (unsigned long long)posted_bytes);
     }
-    if (own_bytes < posted_bytes || (o->failed_bytes == 0 && own_bytes != posted_bytes)) {
+    if (own_bytes < posted_bytes ||
+        (o->failed_bytes + o->open_bytes == 0 && own_bytes != posted_bytes)) {
         struct result_first *f =
             oracle_violate(o, W5, "the device counted %llu bytes sent, the transport posted %llu",
                            (unsigned long long)own_bytes, (unsigned long long)posted_bytes);

@@ -11,7 +11,8 @@
 
 enum {
     MAX_CHUNKS = 64, /* per memory node, as MN_CHUNKS_MAX */
-    TICKS_MAX = 64
+    TICKS_MAX = 64,
+    CRASHED_MAX = 256, /* more than all windows of a node's memory nodes that can die in a test */
 };
 
 enum check { W1, W2, W3, W4, W5, W6, W7, W8, CHECKS };
@@ -51,6 +52,8 @@ struct oregion {
     struct opage **pages;
     uint8_t *shadow;
     size_t shadow_bytes;
+    bool shadow_shared;            /* part of the record */
+    struct orecord *record;        /* per page; NULL: not kept */
     struct writers *writers;       /* beside the shadow */
     struct otick ticks[TICKS_MAX]; /* the last ones, the oldest overwritten */
     uint64_t tick_count;
@@ -68,11 +71,19 @@ struct oracle {
     uint64_t capacity, cached;
     uint64_t expected_bytes; /* W5: from the masks that were posted */
     uint64_t failed_bytes;   /* of these, what was answered with an error */
+    uint64_t open_bytes;     /* of these, what was not answered yet */
     struct oregion regions[PLAN_REGIONS_MAX];
     uint8_t *must_fence, *down; /* per node */
     uint64_t **applied;         /* memory node: last sequence number per chunk and page */
     uint32_t *applied_pages;
     struct tally tally[CHECKS];
+    struct {
+        uint64_t batch;
+        uint32_t page;
+        uint16_t node;
+        bool new;
+    } crashed[CRASHED_MAX]; /* log batches that were under way when a node died */
+    unsigned crashed_count;
 };
 
 static inline bool blind(const struct plan *p, enum check c)
@@ -110,6 +121,12 @@ static inline int oracle_first_diff(const uint8_t *x, const uint8_t *y, fl_mask 
     }
     return -1;
 }
+
+/* --- oracle_record.c: kept where it outlives the node --- */
+
+void oracle_record_install(struct oregion *g, uint32_t page, fl_mask mask, const uint8_t *src);
+void oracle_record_post(struct oregion *g, const struct fl_rma *op, const uint8_t *src);
+void oracle_record_acked(struct oregion *g, uint32_t page, fl_mask mask, const uint8_t *src);
 
 /* --- oracle_first.c: what is told of the first violation of each check --- */
 

@@ -11,6 +11,7 @@
 /* Source: assumed; as in the real world, far behind the core's own deadlines. */
 #define ACCESS_SLACK_NS (5 * FL_NS_PER_S)
 #define CONNECT_NS (20 * FL_NS_PER_S)
+#define RECONNECT_NS (10 * FL_NS_PER_MS)
 
 void ws_trouble(struct ws *w, const char *fmt, ...)
 {
@@ -80,8 +81,34 @@ static void loop_wake_at(void *arg, struct emu_node *node, uint64_t at_ns)
     n->timer = at_ns == FL_NEVER ? 0 : fl_evq_at(w->q, at_ns, run_timer, n, 0, 0);
 }
 
+static void filters_run(void *arg, uint64_t a, uint64_t b)
+{
+    struct ws_node *n = arg;
+    (void)a;
+    (void)b;
+    n->filter_timer = 0;
+    n->filters_stale = n->paused;
+    if (!n->paused && !n->dead && n->filters)
+        tp_filters_run(n->filters);
+}
+
+static uint64_t filters_now(void *arg)
+{
+    return ws_now(((struct ws_node *)arg)->w);
+}
+
+static void filters_wake_at(void *arg, uint64_t t_ns)
+{
+    struct ws_node *n = arg;
+    if (n->filter_timer)
+        fl_evq_cancel(n->w->q, n->filter_timer);
+    n->filter_timer = t_ns == FL_NEVER ? 0 : fl_evq_at(n->w->q, t_ns, filters_run, n, 0, 0);
+}
+
 void ws_resumed(struct ws_node *n)
 {
+    if (n->filters_stale)
+        filters_run(n, 0, 0);
     if (n->stale) {
         n->stale = false;
         ws_wake(n);
@@ -167,11 +194,24 @@ static void loop_answer(void *arg, struct emu_node *node, uint32_t ticket, int s
     }
 }
 
+static void reconnect(void *arg, uint64_t peer, uint64_t b)
+{
+    struct ws_node *n = arg, *m = &n->w->nodes[peer];
+    struct fl_errmsg err;
+    (void)b;
+    if (!n->dead && !m->dead && n->port->ops->connect(n->port, m->idx, &m->addr, &err))
+        ws_trouble(n->w, "%s cannot reach the restarted %s: %s", n->w->p->nodes[n->idx].name,
+                   n->w->p->nodes[m->idx].name, err.text);
+}
+
 static void loop_peer(void *arg, struct emu_node *node, uint16_t peer, bool up, int cause)
 {
-    (void)peer;
+    struct ws *w = arg;
+    struct ws_node *n = ws_node_of(w, node);
     (void)cause;
-    ws_node_of(arg, node)->peers_up += up;
+    n->peers_up += up;
+    if (!up && w->nodes[peer].incarnation > 1 && w->p->nodes[n->idx].role == PLAN_COMPUTE)
+        fl_evq_at(w->q, ws_now(w) + RECONNECT_NS, reconnect, n, peer, 0);
 }
 
 /* --- what lands at memory nodes -------------------------------------------------------------- */
@@ -235,13 +275,35 @@ static int make_tracker(struct ws_node *n, struct fl_errmsg *err)
     return coh_actor_new(&c, &n->trk, err);
 }
 
+/** A stack between node and port; @h: the node's handlers, then what the port is made with. */
+static int make_filters(struct ws_node *n, const struct tp_cfg *cfg, struct tp_handler *h,
+                        struct fl_errmsg *err)
+{
+    const struct tp_filter_env env = {.arg = n,
+                                      .now_ns = filters_now,
+                                      .wake_at = filters_wake_at,
+                                      .connect_deadline_ns = cfg->connect_deadline_ns,
+                                      .fence_deadline_ns = cfg->fence_deadline_ns};
+    n->filters = tp_filters_new(&env, n->idx, n->w->p->node_count, n->w->p->seed, h);
+    if (!n->filters)
+        return fl_fail(err, FL_ENOMEM, "no memory for the faults of a node");
+    *h = *tp_filters_handler(n->filters);
+    ws_filters_made(n);
+    return FL_OK;
+}
+
 static int make_port(struct ws_node *n, struct fl_errmsg *err)
 {
     struct ws *w = n->w;
     struct tp_cfg cfg;
     emu_node_port_cfg(w->p, n->idx, &cfg);
-    const struct tp_handler h = emu_node_handler(n->node);
-    int rc = tp_sim_new(w->net, &cfg, &h, &n->port, err);
+    cfg.incarnation = n->incarnation;
+    struct tp_handler h = emu_node_handler(n->node);
+    int rc = w->with_filters ? make_filters(n, &cfg, &h, err) : FL_OK;
+    if (rc == FL_OK)
+        rc = tp_sim_new(w->net, &cfg, &h, &n->port, err);
+    if (rc == FL_OK && n->filters)
+        n->port = tp_filters_over(n->filters, n->port);
     if (rc == FL_OK)
         rc = emu_node_attach(n->node, n->port, err);
     if (rc == FL_OK)
@@ -254,11 +316,17 @@ static int make_node(struct ws_node *n, struct fl_errmsg *err)
     struct ws *w = n->w;
     int rc = FL_OK;
     fl_rng_init(&n->sched, w->p->seed, n->idx, FL_RNG_SCHED, 0);
-    if (w->p->nodes[n->idx].role == PLAN_COMPUTE)
+    if (w->p->nodes[n->idx].role == PLAN_COMPUTE) {
         rc = make_tracker(n, err);
+        n->record_bytes = oracle_record_bytes(w->p, n->idx);
+        n->record = n->record_bytes ? calloc(1, n->record_bytes) : NULL;
+        if (rc == FL_OK && n->record_bytes && !n->record)
+            rc =
+                fl_fail(err, FL_ENOMEM, "no memory for the record of %s", w->p->nodes[n->idx].name);
+    }
     struct emu_node_cfg cfg = {.plan = w->p,
                                .self = n->idx,
-                               .incarnation = 1,
+                               .incarnation = n->incarnation,
                                .loop = {.arg = w,
                                         .now_ns = loop_now,
                                         .wake_at = loop_wake_at,
@@ -268,7 +336,9 @@ static int make_node(struct ws_node *n, struct fl_errmsg *err)
                                         .answer = loop_answer},
                                .trace = w->trace,
                                .tracker = n->trk,
-                               .oracles = true};
+                               .oracles = true,
+                               .image = n->image,
+                               .record = n->record};
     if (rc == FL_OK)
         rc = emu_node_new(&cfg, &n->node, err);
     return rc == FL_OK ? make_port(n, err) : rc;
@@ -317,6 +387,24 @@ static int make_threads(struct ws *w, struct fl_errmsg *err)
     return FL_OK;
 }
 
+/** Memory of nodes that come back with it. */
+static int make_images(struct ws *w, struct fl_errmsg *err)
+{
+    for (uint16_t i = 0; i < w->p->step_count; i++) {
+        const struct plan_step *s = &w->p->steps[i];
+        struct ws_node *n = &w->nodes[s->target];
+        w->with_filters = w->with_filters || s->action == PLAN_FAULT;
+        if (s->action != PLAN_RESTART || s->blank || n->image)
+            continue;
+        n->image = calloc(1, emu_node_image_bytes(w->p, n->idx));
+        n->kept = calloc(1, emu_node_image_bytes(w->p, n->idx));
+        if (!n->image || !n->kept)
+            return fl_fail(err, FL_ENOMEM, "no memory for the image of %s; lower its memory",
+                           w->p->nodes[n->idx].name);
+    }
+    return FL_OK;
+}
+
 static int make_nodes(struct ws *w, struct fl_errmsg *err)
 {
     w->nodes = calloc(w->p->node_count, sizeof *w->nodes);
@@ -325,9 +413,12 @@ static int make_nodes(struct ws *w, struct fl_errmsg *err)
     for (uint16_t i = 0; i < w->p->node_count; i++) {
         w->nodes[i].w = w;
         w->nodes[i].idx = i;
+        w->nodes[i].incarnation = 1;
     }
     find_chunks(w);
-    int rc = make_threads(w, err);
+    int rc = make_images(w, err);
+    if (rc == FL_OK)
+        rc = make_threads(w, err);
     for (uint16_t i = 0; rc == FL_OK && i < w->p->node_count; i++)
         rc = make_node(&w->nodes[i], err);
     return rc;
@@ -382,6 +473,9 @@ static bool all_done(const struct ws *w)
 
 static bool all_quiet(const struct ws *w)
 {
+    for (uint16_t i = 0; i < w->p->step_count; i++)
+        if (w->in_force[i] && w->p->steps[i].action == PLAN_RESTART)
+            return false; /* it will happen: the scenario asked for it */
     for (uint16_t i = 0; i < w->p->node_count; i++)
         if (!w->nodes[i].dead && !w->nodes[i].paused && !emu_node_quiescent(w->nodes[i].node))
             return false;
@@ -390,23 +484,25 @@ static bool all_quiet(const struct ws *w)
 
 static int connect_all(struct ws *w, struct fl_errmsg *err)
 {
-    bool *need = calloc(w->p->node_count, sizeof *need);
-    int rc = need ? FL_OK : fl_fail(err, FL_ENOMEM, "out of memory");
+    int rc = FL_OK;
     for (uint16_t i = 0; rc == FL_OK && i < w->p->node_count; i++) {
-        memset(need, 0, w->p->node_count * sizeof *need);
+        struct ws_node *n = &w->nodes[i];
+        if (w->p->nodes[i].role != PLAN_COMPUTE)
+            continue;
+        n->need = calloc(w->p->node_count, sizeof *n->need);
+        if (!n->need)
+            return fl_fail(err, FL_ENOMEM, "out of memory");
         for (uint16_t r = 0; r < w->p->region_count; r++)
             for (uint16_t c = 0; c < w->p->regions[r].chunk_count; c++)
                 if (w->p->regions[r].on == i)
-                    need[w->p->regions[r].chunks[c].node] = true;
+                    n->need[w->p->regions[r].chunks[c].node] = true;
         for (uint16_t m = 0; rc == FL_OK && m < w->p->node_count; m++)
-            if (need[m]) {
-                struct tp_port *port = w->nodes[i].port;
-                w->nodes[i].peers_need++;
+            if (n->need[m]) {
+                n->peers_need++;
                 w->nodes[m].peers_need++;
-                rc = port->ops->connect(port, m, &w->nodes[m].addr, err);
+                rc = n->port->ops->connect(n->port, m, &w->nodes[m].addr, err);
             }
     }
-    free(need);
     for (uint16_t i = 0; rc == FL_OK && i < w->p->node_count; i++)
         emu_node_start(w->nodes[i].node);
     if (rc == FL_OK && run_until(w, all_connected, CONNECT_NS) != FL_OK)
@@ -433,12 +529,12 @@ static bool any_fired(const struct ws *w)
     return false;
 }
 
-/** Time ran out. While a pause or cut is in force that decides nothing; after them it does. */
+/** Time ran out. While a fault is in force that decides nothing; after it does. */
 static void ended_early(struct ws *w, const char *what)
 {
     char names[256];
     name_waiting(w, names, sizeof names);
-    if (any_fired(w) && w->not_healed == 0)
+    if (any_fired(w) && !ws_in_force(w))
         w->r->no_progress = true;
     else
         w->r->timed_out = true;
@@ -464,6 +560,48 @@ static void work(struct ws *w)
     else if (run_until(w, all_quiet, ws_now(w) + WS_SETTLE_NS) != FL_OK)
         ended_early(w, "work was left over");
     w->r->duration_ns = ws_now(w) - w->t0_ns;
+}
+
+/* --- restart -------------------------------------------------------------------------------- */
+
+void ws_kill(struct ws_node *n)
+{
+    n->dead = true;
+    tp_simnet_kill(n->w->net, n->idx);
+    if (n->image)
+        memcpy(n->kept, n->image, emu_node_image_bytes(n->w->p, n->idx));
+}
+
+void ws_restart(struct ws_node *n, bool blank)
+{
+    struct ws *w = n->w;
+    struct fl_errmsg err;
+    if (n->timer)
+        fl_evq_cancel(w->q, n->timer);
+    if (n->filter_timer)
+        fl_evq_cancel(w->q, n->filter_timer);
+    n->timer = n->filter_timer = 0;
+    ws_filters_over(n);
+    if (emu_node_oracle(n->node))
+        oracle_report(emu_node_oracle(n->node), w->r); /* what it saw in its life counts */
+    emu_node_free(&n->node);
+    size_t image_bytes = n->image ? emu_node_image_bytes(w->p, n->idx) : 0;
+    if (image_bytes && blank)
+        memset(n->image, 0, image_bytes);
+    else if (image_bytes)
+        memcpy(n->image, n->kept, image_bytes);
+    n->blank = blank;
+    n->incarnation++;
+    n->dead = n->paused = n->stale = n->filters_stale = false;
+    if (make_node(n, &err) != FL_OK) {
+        n->dead = true;
+        ws_trouble(w, "%s cannot come back: %s", w->p->nodes[n->idx].name, err.text);
+        return;
+    }
+    emu_node_start(n->node);
+    for (uint16_t i = 0; i < w->p->node_count; i++)
+        if (w->nodes[i].need && w->nodes[i].need[n->idx])
+            reconnect(&w->nodes[i], n->idx, 0);
 }
 
 /* --- the whole ------------------------------------------------------------------------------ */
@@ -496,16 +634,6 @@ static int check_workloads(const struct plan *p, struct fl_errmsg *err)
             return fl_fail(err, FL_EINVAL, "%s:%d: accesses of %u bytes; at most %d", p->file,
                            wl->line, wl->len_bytes, WS_ACCESS_MAX);
     }
-    return FL_OK;
-}
-
-static int check_steps(const struct plan *p, struct fl_errmsg *err)
-{
-    for (uint16_t i = 0; i < p->step_count; i++)
-        if (p->steps[i].action > PLAN_HEAL)
-            return fl_fail(err, FL_EUNSUPPORTED,
-                           "%s:%d: this fault is not offered by the simulator", p->file,
-                           p->steps[i].line);
     return FL_OK;
 }
 
@@ -542,6 +670,10 @@ static int free_world(struct ws *w, int rc, struct fl_errmsg *err)
             emu_node_free(&n->node);
         else if (n->trk)
             n->trk->ops->free(&n->trk);
+        free(n->image);
+        free(n->kept);
+        free(n->record);
+        free(n->need);
     }
     if (w->net)
         tp_simnet_free(&w->net);
@@ -567,8 +699,6 @@ int emu_run_sim(const struct plan *p, const struct run_opts *o, struct result *r
     int rc = choose_sight(w, o, err);
     if (rc == FL_OK)
         rc = check_workloads(p, err);
-    if (rc == FL_OK)
-        rc = check_steps(p, err);
     if (rc == FL_OK)
         rc = make_world(w, o, err);
     if (rc == FL_OK)

@@ -13,6 +13,7 @@
 #include "emu/outputs.h"
 #include "emu/result.h"
 #include "emu/workload.h"
+#include "transport/filter.h"
 
 enum {
     WS_ACCESS_MAX = 4096,
@@ -38,6 +39,17 @@ struct ws_node {
     struct coh_tracker *trk; /* compute; owned by the node */
     struct tp_port *port;    /* owned by the node */
     struct tp_addr addr;
+    struct tp_filters *filters; /* under @port's name; NULL: the plan needs none */
+    uint64_t filter_timer;      /* in the event queue, 0: none */
+    bool filters_stale;
+    bool blank; /* came back without its image */
+    uint64_t lost_lines;
+    uint64_t incarnation;
+    bool *need;   /* compute nodes: peers it works with */
+    void *record; /* compute nodes: what the oracles keep beyond a crash */
+    size_t record_bytes;
+    uint8_t *kept;  /* the image as it was when the node died */
+    uint8_t *image; /* memory nodes that come back with it; outlives the node */
     struct fl_rng sched;
     uint64_t timer;           /* in the event queue, 0: none */
     bool soon;                /* a run is scheduled */
@@ -85,7 +97,9 @@ struct ws {
     uint32_t thread_count;
     struct ws_region regions[PLAN_REGIONS_MAX];
     bool fired[PLAN_STEPS_MAX], started, running;
-    uint32_t not_healed; /* pauses and cuts in force */
+    bool in_force[PLAN_STEPS_MAX]; /* done, and not yet undone */
+    uint64_t hits[PLAN_STEPS_MAX]; /* of a fault, by stacks that are gone */
+    bool with_filters;
     uint64_t t0_ns;
     uint64_t *site_counts; /* run_opts's */
     char trouble[RESULT_FIRST_MAX];
@@ -108,6 +122,14 @@ void ws_threads_resumed(struct ws_node *n);      /* after a pause */
 void ws_thread_wake(void *arg, uint32_t ticket); /* coh_actor_cfg.wake; @arg: struct ws_node */
 
 /* world_sim_steps.c */
+/** A node's stack of filters is new: what is in force on its links is armed there. */
+void ws_filters_made(struct ws_node *n);
+/** It will be gone: its counts are kept. */
+void ws_filters_over(struct ws_node *n);
+/** Enters into the result how often each fault hit. */
+void ws_steps_count(struct ws *w);
+/** A fault is in force that nothing has healed: what hangs may hang because of it. */
+bool ws_in_force(const struct ws *w);
 void ws_steps_when(struct ws *w, enum plan_when when);
 void ws_site(void *arg, struct emu_node *node, enum fl_site site, uint64_t nth);
 
@@ -117,6 +139,10 @@ void ws_final(struct ws *w);
 /* world_sim.c */
 void ws_close_regions(struct ws_node *n);
 void ws_resumed(struct ws_node *n);
+/** A killed memory node comes back. */
+/** A node dies now; called inside its own site, the step it is in goes on, but changes nothing. */
+void ws_kill(struct ws_node *n);
+void ws_restart(struct ws_node *n, bool blank);
 /** Node of an emu_node callback. */
 struct ws_node *ws_node_of(struct ws *w, struct emu_node *node);
 

@@ -28,11 +28,16 @@ static void compare_chunk(struct ws *w, uint16_t region, uint32_t first, const s
     }
     /* A close that failed has said that the image is not the application's. */
     bool expect = o && alive(on) && on->done && g->close_asked && !g->close_status;
+    /* The application is gone, or its memory node came back: what was acknowledged is there. */
+    bool crash = o && on->record && !expect && (on->dead || w->nodes[k->node].incarnation > 1) &&
+                 !w->nodes[k->node].blank;
     for (uint32_t i = 0; i < k->page_count; i++) {
         const uint8_t *page = mem + (size_t)i * FL_PAGE_BYTES;
         emu_image_add(img, emu_image_page(page));
         if (expect)
             oracle_compare(o, region, first + i, page);
+        if (crash)
+            on->lost_lines += oracle_crash_page(o, region, first + i, page);
     }
 }
 
@@ -108,6 +113,15 @@ static void report_workloads(struct ws *w)
     }
 }
 
+static void report_crash(struct sums *s)
+{
+    struct ws_node *n = s->n;
+    add_metric(s, "lost_lines", (double)n->lost_lines);
+    add_metric(s, "lost_bytes", (double)n->lost_lines * FL_LINE_BYTES);
+    if (emu_node_oracle(n->node))
+        oracle_report(emu_node_oracle(n->node), n->w->r);
+}
+
 static void report_nodes(struct ws *w, struct sums *s)
 {
     for (uint16_t i = 0; i < w->p->node_count; i++) {
@@ -117,9 +131,11 @@ static void report_nodes(struct ws *w, struct sums *s)
         memset(rn, 0, sizeof *rn);
         snprintf(rn->name, sizeof rn->name, "%s", w->p->nodes[i].name);
         snprintf(rn->role, sizeof rn->role, "%s", compute ? "compute" : "memory");
+        s->n = n;
+        if (n->dead && compute && n->record) /* nobody else can tell what its end has cost */
+            report_crash(s);
         if (n->dead)
             continue; /* as a killed process, it reports nothing */
-        s->n = n;
         emu_node_metrics(n->node, add_metric, s);
         if (compute) {
             add_metric(s, "accesses", (double)n->accesses);
@@ -134,6 +150,7 @@ static void report_nodes(struct ws *w, struct sums *s)
 void ws_final(struct ws *w)
 {
     struct sums s = {0};
+    ws_steps_count(w);
     compare_all(w);
     report_nodes(w, &s);
     report_regions(w);

@@ -50,7 +50,13 @@ enum fl_store_op {
 
 enum fl_power { FL_POWER_AC_LOST, FL_POWER_AC_BACK, FL_POWER_BATTERY, FL_POWER_SPENT };
 
-enum fl_admin { FL_ADMIN_MIGRATE, FL_ADMIN_RECLAIM, FL_ADMIN_REJOIN, FL_ADMIN_QUIESCE };
+enum fl_admin {
+    FL_ADMIN_MIGRATE,
+    FL_ADMIN_RECLAIM,
+    FL_ADMIN_REJOIN,
+    FL_ADMIN_QUIESCE,
+    FL_ADMIN_SLOTS, /* a fault, not answered; b: 1 no page buffer is given out, 0 again */
+};
 
 /** What the program asked of its persistence domain (PERSIST.a). */
 enum fl_persist { FL_PERSIST_FLUSH, FL_PERSIST_FENCE };

@@ -18,6 +18,8 @@
       "dirty bits cleared after, not before snap")                                                 \
     X(FL_PLANT_LOCAL_ACK, "W-retire-on-post", "W3", "lines retired when posted, not when visible") \
     X(FL_PLANT_DCLB_DROP, "W-dclb-drop", "W3", "an entry that does not fit in the DCLB is lost")   \
+    X(FL_PLANT_NO_RECORD, "W-no-commit-record", "W3", "a batch reaches a lasting pool unrecorded") \
+    X(FL_PLANT_NO_RETRY, "W-never-retry", "W-f2", "a write-back that failed is never sent again")  \
     X(FL_PLANT_SEND_CLEAN, "W-send-clean", "W4", "one clean line is sent beside each dirty run")   \
     X(FL_PLANT_NEIGHBOUR, "W-neighbour", "W4", "bytes of the next line are overwritten remotely")  \
     X(FL_PLANT_MISCOUNT, "W-miscount", "W5", "the device's own count of bytes sent is wrong")      \

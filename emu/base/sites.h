@@ -35,7 +35,8 @@
       "batch is whole: it will be applied")                                                        \
     X(FL_SITE_LOG_APPLY, "log_apply", "W", "page", "lines", "one page of a batch unpacked")        \
     X(FL_SITE_LOG_STALE, "log_stale", "W", "page", "seq", "older or duplicate entry ignored")      \
-    X(FL_SITE_LEASE, "lease", "W", "region", "status", "memory node answered an open request")
+    X(FL_SITE_LEASE, "lease", "W", "region", "status", "memory node answered an open request")     \
+    X(FL_SITE_RESTART, "restart", "W", "incarnation", "image", "killed memory node is back")
 
 enum fl_site {
     FL_SITE_NONE,

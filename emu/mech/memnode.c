@@ -3,9 +3,10 @@
  * The memory node: writer's leases of its chunks, and the unpacker of log batches (W7).
  *
  * A batch is checked completely before its first line is installed, so a batch is applied whole or
- * not at all as far as this core decides. A crash in the middle leaves nothing to repair here: the
- * pool is volatile, and the sender keeps every line until the acknowledgement and sends it again
- * under a higher number. A page's last number is kept with the generation of its chunk's lease, so
+ * not at all as far as this core decides. A crash in the middle leaves nothing to repair where the
+ * pool is volatile: the sender keeps every line until the acknowledgement. A pool that outlives the
+ * node gets a commit record on its media first, which names the entries that apply: whoever reads
+ * the media again completes the batch, or there is no record and none of it was applied. A page's last number is kept with the generation of its chunk's lease, so
  * that a new opener starts from 0 and late batches of the one before can never apply.
  *
  * A lease outlives the connection of its holder: it ends by close_req, or is taken over by a higher
@@ -16,7 +17,8 @@
 #include "emu/base/assert.h"
 #include "emu/mech/inspect.h"
 
-enum { ANSWERS_MAX = 64, SEQ_BITS = 40 };
+/* Answers to stores need nothing: what follows in the same step is ordered behind them. */
+enum { ANSWERS_MAX = 64, SEQ_BITS = 40, RECORD_TAG = ANSWERS_MAX + 1, RECORD_BATCH = 1 };
 
 struct lease {
     uint64_t epoch;
@@ -177,11 +179,16 @@ static int check_batch(const struct mn *m, uint16_t node, const struct fl_msg *q
     return FL_OK;
 }
 
+static uint64_t number_of(const struct mn *m, const struct fl_msg_entry *n)
+{
+    return (uint64_t)m->leases[n->chunk].gen << SEQ_BITS | n->seq;
+}
+
 static void apply_entry(struct mn *m, struct fl_env *e, const struct fl_msg *q, uint16_t i)
 {
     const struct fl_msg_entry *n = &q->entries[i];
     uint64_t *applied = &m->applied[m->first[n->chunk] + n->page];
-    uint64_t number = (uint64_t)m->leases[n->chunk].gen << SEQ_BITS | n->seq;
+    uint64_t number = number_of(m, n);
 
     m->stats.entries++;
     if (number <= *applied && !fl_planted(&m->cfg.plants, FL_PLANT_STALE_SEQ)) {
@@ -196,6 +203,34 @@ static void apply_entry(struct mn *m, struct fl_env *e, const struct fl_msg *q, 
     fl_site(e, FL_SITE_LOG_APPLY, n->chunk, n->page, fl_mask_count(n->mask));
 }
 
+/* Entries that apply, one bit each. */
+static uint64_t newer_entries(const struct mn *m, const struct fl_msg *q)
+{
+    uint64_t bits = 0;
+
+    for (uint16_t i = 0; i < q->entry_count; i++) {
+        const struct fl_msg_entry *n = &q->entries[i];
+
+        if (number_of(m, n) > m->applied[m->first[n->chunk] + n->page] ||
+            fl_planted(&m->cfg.plants, FL_PLANT_STALE_SEQ)) {
+            bits |= UINT64_C(1) << i;
+        }
+    }
+    return bits;
+}
+
+/* The record comes before the first line, and goes after the last. */
+static void commit_record(struct mn *m, struct fl_env *e, const struct fl_msg *q, uint64_t entries)
+{
+    if (m->cfg.durable && !fl_planted(&m->cfg.plants, FL_PLANT_NO_RECORD)) {
+        fl_store(e, &(struct fl_store){.tag = RECORD_TAG,
+                                       .op = FL_STORE_RECORD,
+                                       .seq = q->seq,
+                                       .a = RECORD_BATCH,
+                                       .b = entries});
+    }
+}
+
 static int apply_batch(struct mn *m, struct fl_env *e, uint16_t node, const struct fl_msg *q)
 {
     int rc = check_batch(m, node, q);
@@ -205,10 +240,12 @@ static int apply_batch(struct mn *m, struct fl_env *e, uint16_t node, const stru
     if (rc != FL_OK) {
         return rc;
     }
+    commit_record(m, e, q, newer_entries(m, q));
     fl_site(e, FL_SITE_LOG_COMMIT, q->region, q->entry_count, q->seq);
     for (uint16_t i = 0; i < q->entry_count; i++) {
         apply_entry(m, e, q, i);
     }
+    commit_record(m, e, q, 0);
     return FL_OK;
 }
 
@@ -243,6 +280,11 @@ static void on_msg(struct mn *m, struct fl_env *e, const struct fl_event *ev)
 void mn_step(struct mn *m, struct fl_env *env, const struct fl_event *ev)
 {
     switch (ev->kind) {
+    case FL_EV_START:
+        if (m->cfg.incarnation > 1) {
+            fl_site(env, FL_SITE_RESTART, 0, m->cfg.incarnation, m->cfg.durable);
+        }
+        break;
     case FL_EV_MSG:
         on_msg(m, env, ev);
         break;

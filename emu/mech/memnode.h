@@ -16,6 +16,8 @@ enum { MN_CHUNKS_MAX = 64 };
 struct mn_cfg {
     uint16_t chunk_count;
     uint32_t chunk_pages[MN_CHUNKS_MAX];
+    bool durable;         /* the pool outlives the node: batches get a commit record */
+    uint64_t incarnation; /* above 1: this node was killed and has come back */
     struct fl_plants plants;
 };
 

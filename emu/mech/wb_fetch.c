@@ -381,7 +381,7 @@ void wb_pump_fetch(struct wb *w, struct fl_env *e, uint32_t *budget)
             continue;
         }
         /* a page without a frame leaves a buffer for the write-back that makes room for it */
-        if (w->free_bufs < (wb_has(p, WB_F_FRAME) ? 1u : 2u)) {
+        if (wb_buf_short(w, wb_has(p, WB_F_FRAME) ? 1u : 2u)) {
             return;
         }
         wb_q_remove(w, idx);

@@ -395,8 +395,12 @@ static bool due_one(struct wb *w, struct fl_env *e, uint32_t head, uint32_t *bud
         wb_q_push(w, wb_head_node(w, at.node, WB_NH_FLUSH), idx, WB_Q_DUE);
         return true;
     }
+    if (wb_has(p, WB_F_RETAINED) && wb_planted(w, FL_PLANT_NO_RETRY)) {
+        wb_q_remove(w, idx);
+        return true;
+    }
     reserve = wb_has(p, WB_F_EVICT) ? 1 : 2; /* a periodic write-back leaves one for a miss */
-    if (dirty && w->free_bufs < reserve) {
+    if (dirty && wb_buf_short(w, reserve)) {
         return false;
     }
     if (wb_prot(p) == FL_PROT_NONE) {
@@ -407,7 +411,7 @@ static bool due_one(struct wb *w, struct fl_env *e, uint32_t head, uint32_t *bud
     if (dirty && gathers(w, p, at.region)) {
         return false;
     }
-    *budget -= gate_group(w, e, idx, w->free_bufs < 2 ? 0 : w->free_bufs - 2) - 1;
+    *budget -= gate_group(w, e, idx, w->full || w->free_bufs < 2 ? 0 : w->free_bufs - 2) - 1;
     return true;
 }
 

@@ -156,6 +156,7 @@ struct wb {
     uint8_t refused;   /* a grant was refused: ask again after the next drop */
     uint8_t paused;    /* lowering was refused: wait for the timer */
     uint8_t more;      /* this step stopped early: go on by timer */
+    uint8_t full;      /* a fault: no buffer is given out */
     struct wb_region regions[WB_REGIONS_MAX];
     struct wb_thread threads[WB_THREADS_MAX];
 };
@@ -317,6 +318,8 @@ void wb_lru_add(struct wb *w, uint32_t idx);
 void wb_lru_remove(struct wb *w, uint32_t idx);
 
 bool wb_buf_take(struct wb *w, struct wb_page *p);
+/** Fewer than @need buffers can be had now; counts when only a fault is why. */
+bool wb_buf_short(struct wb *w, uint32_t need);
 void wb_buf_put(struct wb *w, uint32_t buf);
 void wb_buf_release(struct wb *w, struct wb_page *p);
 /** After an error the buffer may still be read or written until the fence. */

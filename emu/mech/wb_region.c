@@ -327,6 +327,10 @@ void wb_regions_lose(struct wb *w, struct fl_env *e, uint32_t node, int status)
 
 void wb_on_admin(struct wb *w, struct fl_env *e, const struct fl_event *ev)
 {
+    if (ev->a == FL_ADMIN_SLOTS) {
+        w->full = ev->b != 0;
+        return;
+    }
     if (ev->a != FL_ADMIN_QUIESCE) {
         fl_resume(e, ev->ticket, FL_ENOSYS);
         return;

@@ -115,11 +115,20 @@ void wb_lru_remove(struct wb *w, uint32_t idx)
     w->lru_count--;
 }
 
+bool wb_buf_short(struct wb *w, uint32_t need)
+{
+    if (w->free_bufs < need) {
+        return true;
+    }
+    w->stats.slots_refused += w->full;
+    return w->full != 0;
+}
+
 bool wb_buf_take(struct wb *w, struct wb_page *p)
 {
     uint16_t b = w->buf_head;
 
-    if (b == 0) {
+    if (wb_buf_short(w, 1)) {
         return false;
     }
     w->buf_head = *wb_buf_link(w, b - 1u);

@@ -64,6 +64,7 @@ struct wb_stats {
     uint64_t acks, flush_errors, fences, fence_failures, coarsened, dclb_overflows;
     uint64_t periods, log_batches, backpressure_waits, map_refusals;
     uint64_t dclb_max, cached_max;
+    uint64_t slots_refused; /* waited for a buffer because of FL_ADMIN_SLOTS alone */
 };
 
 struct wb; /* one flat block of wb_size() bytes, no pointers */
