@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <event2/util.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,6 +22,13 @@ static const char help[] =
     "  --fabric tcp|sockets|verbs|sim   what carries the traffic (tcp)\n"
     "  --bind ADDR                      address of the nodes' fabric, such as that of an RDMA\n"
     "                                   device (loopback)\n"
+    "  --external all|NAME[=CONTAINER],...\n"
+    "                                   nodes that others start with `farline node`; awaited\n"
+    "  --token-file FILE                the run's key for them; made when it is not there\n"
+    "  --listen ADDR[:PORT]             where they join (loopback, any port)\n"
+    "  --join-deadline SECONDS          how long they are awaited (20)\n"
+    "  --driver podman|docker           what pauses, continues and cuts off their containers\n"
+    "  --driver-network NET             the network that a cut takes a container from\n"
     "  --wait adaptive|block|spin       how processes wait for completions (adaptive)\n"
     "  --tracker NAME                   how stores are seen: mprotect; with sim actor (exact\n"
     "                                   lines) or actor-sampled (lines by diff)\n"
@@ -46,6 +54,8 @@ int cmd_usage(const char *fmt, ...)
     return EMU_USAGE;
 }
 
+enum { JOIN_MAX_S = 3600 };
+
 static int one_of(const char *option, const char *value, const char *const *names)
 {
     char all[128] = "";
@@ -61,6 +71,12 @@ static int one_of(const char *option, const char *value, const char *const *name
 enum {
     OPT_FABRIC = 256,
     OPT_BIND,
+    OPT_LISTEN,
+    OPT_EXTERNAL,
+    OPT_TOKEN_FILE,
+    OPT_JOIN_DEADLINE,
+    OPT_DRIVER,
+    OPT_DRIVER_NETWORK,
     OPT_WAIT,
     OPT_TRACKER,
     OPT_SEED,
@@ -75,21 +91,28 @@ enum {
     OPT_HELP
 };
 
-static const struct option options[] = {{"fabric", required_argument, NULL, OPT_FABRIC},
-                                        {"bind", required_argument, NULL, OPT_BIND},
-                                        {"wait", required_argument, NULL, OPT_WAIT},
-                                        {"tracker", required_argument, NULL, OPT_TRACKER},
-                                        {"seed", required_argument, NULL, OPT_SEED},
-                                        {"set", required_argument, NULL, OPT_SET},
-                                        {"plant", required_argument, NULL, OPT_PLANT},
-                                        {"out", required_argument, NULL, OPT_OUT},
-                                        {"junit", required_argument, NULL, OPT_JUNIT},
-                                        {"trace", required_argument, NULL, OPT_TRACE},
-                                        {"tap", no_argument, NULL, OPT_TAP},
-                                        {"json", no_argument, NULL, OPT_JSON},
-                                        {"serve", no_argument, NULL, OPT_SERVE},
-                                        {"help", no_argument, NULL, OPT_HELP},
-                                        {NULL, 0, NULL, 0}};
+static const struct option options[] = {
+    {"fabric", required_argument, NULL, OPT_FABRIC},
+    {"bind", required_argument, NULL, OPT_BIND},
+    {"listen", required_argument, NULL, OPT_LISTEN},
+    {"external", required_argument, NULL, OPT_EXTERNAL},
+    {"token-file", required_argument, NULL, OPT_TOKEN_FILE},
+    {"join-deadline", required_argument, NULL, OPT_JOIN_DEADLINE},
+    {"driver", required_argument, NULL, OPT_DRIVER},
+    {"driver-network", required_argument, NULL, OPT_DRIVER_NETWORK},
+    {"wait", required_argument, NULL, OPT_WAIT},
+    {"tracker", required_argument, NULL, OPT_TRACKER},
+    {"seed", required_argument, NULL, OPT_SEED},
+    {"set", required_argument, NULL, OPT_SET},
+    {"plant", required_argument, NULL, OPT_PLANT},
+    {"out", required_argument, NULL, OPT_OUT},
+    {"junit", required_argument, NULL, OPT_JUNIT},
+    {"trace", required_argument, NULL, OPT_TRACE},
+    {"tap", no_argument, NULL, OPT_TAP},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"serve", no_argument, NULL, OPT_SERVE},
+    {"help", no_argument, NULL, OPT_HELP},
+    {NULL, 0, NULL, 0}};
 
 static int add_set(struct cmd_opts *o, const char *set)
 {
@@ -136,6 +159,56 @@ static int set_bind(struct cmd_opts *o, const char *addr)
     return EMU_HELD;
 }
 
+static int set_listen(struct cmd_opts *o, const char *addr)
+{
+    struct sockaddr_in sin;
+    int len = sizeof(sin);
+
+    if (evutil_parse_sockaddr_port(addr, (struct sockaddr *)&sin, &len) != 0 ||
+        sin.sin_family != AF_INET)
+        return cmd_usage("--listen %s: it must be a numeric IPv4 address with or without a port, "
+                         "such as 10.0.0.1:7000",
+                         addr);
+    o->run.listen = addr;
+    return EMU_HELD;
+}
+
+static int set_join_deadline(struct cmd_opts *o, const char *text)
+{
+    uint64_t s;
+
+    if (!cmd_number(text, &s) || s == 0 || s > JOIN_MAX_S)
+        return cmd_usage("--join-deadline %s: it must be a number of seconds from 1 to %d", text,
+                         JOIN_MAX_S);
+    o->run.join_ms = s * 1000;
+    return EMU_HELD;
+}
+
+/** What external nodes have to be started with. */
+static int take_external(struct cmd_opts *o, int opt, const char *arg)
+{
+    static const char *const drivers[] = {"podman", "docker", NULL};
+
+    switch (opt) {
+    case OPT_LISTEN:
+        return set_listen(o, arg);
+    case OPT_EXTERNAL:
+        o->run.external = arg;
+        return EMU_HELD;
+    case OPT_TOKEN_FILE:
+        o->run.token_file = arg;
+        return EMU_HELD;
+    case OPT_JOIN_DEADLINE:
+        return set_join_deadline(o, arg);
+    case OPT_DRIVER:
+        o->run.driver = arg;
+        return one_of("driver", arg, drivers);
+    default:
+        o->run.driver_network = arg;
+        return EMU_HELD;
+    }
+}
+
 int cmd_plant_add(struct fl_plants *plants, const char *id)
 {
     const char *names[FL_PLANT_COUNT];
@@ -159,6 +232,13 @@ static int take(struct cmd_opts *o, int opt, const char *arg)
         return one_of("fabric", arg, cmd_fabrics);
     case OPT_BIND:
         return set_bind(o, arg);
+    case OPT_LISTEN:
+    case OPT_EXTERNAL:
+    case OPT_TOKEN_FILE:
+    case OPT_JOIN_DEADLINE:
+    case OPT_DRIVER:
+    case OPT_DRIVER_NETWORK:
+        return take_external(o, opt, arg);
     case OPT_WAIT:
         o->run.wait = arg;
         return one_of("wait", arg, waits);
@@ -196,6 +276,26 @@ static int take(struct cmd_opts *o, int opt, const char *arg)
     }
 }
 
+static int check_external(const struct cmd_opts *o, bool sim)
+{
+    const struct run_opts *r = &o->run;
+
+    if (sim && (r->external != NULL || r->listen != NULL))
+        return cmd_usage("--external and --listen are for real fabrics; the simulator has no "
+                         "processes");
+    if (r->external != NULL && r->token_file == NULL)
+        return cmd_usage("--external: name the file of the run's key with --token-file, here and "
+                         "at each node");
+    if (r->external == NULL && (r->token_file != NULL || r->driver != NULL))
+        return cmd_usage("--token-file and --driver are for nodes that others start; name them "
+                         "with --external");
+    if (r->driver_network != NULL && r->driver == NULL)
+        return cmd_usage("--driver-network: name what takes a container from it with --driver");
+    if (r->external != NULL && o->file_count > 1)
+        return cmd_usage("external nodes join one run and end with it; run one scenario at a time");
+    return EMU_HELD;
+}
+
 static int check_together(struct cmd_opts *o)
 {
     bool sim = strcmp(o->run.fabric, "sim") == 0;
@@ -208,6 +308,8 @@ static int check_together(struct cmd_opts *o)
                              : "real processes use mprotect");
     if (sim && o->run.bind != NULL)
         return cmd_usage("--bind is for real fabrics; the simulator has no addresses");
+    if (check_external(o, sim) != EMU_HELD)
+        return EMU_USAGE;
     if (o->tap && o->json)
         return cmd_usage("--tap and --json both print on stdout; choose one");
     if (o->file_count == 0)

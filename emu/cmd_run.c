@@ -396,7 +396,12 @@ static int run_scenario(struct session *s, const struct plan *p, struct fl_errms
     int rc = out_dir_begin(&d, path, err);
     if (rc != FL_OK)
         return rc;
-    if (p->variant_count > 0)
+    if (p->variant_count > 0 && s->o->run.external != NULL)
+        rc = fl_fail(err, FL_EINVAL,
+                     "external nodes join one run and end with it; %s has variants: run one of "
+                     "them with --set",
+                     p->file);
+    else if (p->variant_count > 0)
         rc = run_variants(s, p, d.tmp, d.path, err);
     else
         rc = run_one(s, p, NULL, d.tmp, d.path, err);

@@ -158,13 +158,17 @@ static void send_peers(struct coord *c)
 /** Spawns, sends plan and addresses. *ret_go: everything is up. */
 static int set_up(struct coord *c, bool *ret_go)
 {
-    uint64_t deadline = coord_ms_from_now(COORD_JOIN_MS);
     int rv = coord_listen(c);
+    if (!rv)
+        coord_ext_announce(c);
     for (uint16_t i = 0; !rv && i < c->p->node_count; i++)
-        rv = coord_spawn(c, i);
+        rv = c->nodes[i].external ? FL_OK : coord_spawn(c, i);
     if (rv)
         return rv;
-    rv = coord_wait(c, all_ready, deadline);
+    rv = coord_wait(c, coord_ext_joined, coord_ms_from_now(c->join_ms));
+    if (rv == FL_ETIMEDOUT)
+        return coord_ext_missing(c);
+    rv = rv ? rv : coord_wait(c, all_ready, coord_ms_from_now(COORD_JOIN_MS));
     if (rv)
         return setup_failed(c, rv, "get ready", offsetof(struct coord_node, ready));
     send_peers(c);
@@ -248,7 +252,7 @@ static int coord_init(struct coord *c)
     }
     c->r->node_count = c->p->node_count;
     coord_steps_init(c);
-    return FL_OK;
+    return coord_ext_init(c);
 }
 
 static void coord_done(struct coord *c)
@@ -271,6 +275,9 @@ static void coord_done(struct coord *c)
         event_free(c->tick);
     if (c->listener)
         evconnlistener_free(c->listener);
+    for (int i = 0; i < COORD_JOBS; i++)
+        if (c->jobs[i].deadline)
+            event_free(c->jobs[i].deadline);
     if (c->base)
         event_base_free(c->base);
     memset(c->key, 0, sizeof(c->key));
@@ -278,15 +285,19 @@ static void coord_done(struct coord *c)
 }
 
 /** What only the simulator offers is refused before anything starts. */
-static int refuse(const struct plan *p, const struct run_opts *o, struct fl_errmsg *err)
+static int refuse(const struct coord *c)
 {
+    const struct plan *p = c->p;
+    const struct run_opts *o = c->o;
+    struct fl_errmsg *err = c->err;
+    uint16_t cut;
     if (o->tracker && strcmp(o->tracker, "mprotect") != 0)
         return fl_fail(err, FL_EINVAL,
                        "processes use the tracker mprotect; tracker %s needs --fabric sim",
                        o->tracker);
     for (int i = 0; i < p->step_count; i++) {
         const struct plan_step *s = &p->steps[i];
-        if (s->action >= PLAN_CUT)
+        if (s->action >= PLAN_CUT && !coord_ext_cuts(c, s, &cut))
             return fl_fail(err, FL_EINVAL,
                            "%s:%d: %s is offered in the simulator only; run with --fabric sim, or "
                            "pause a node instead",
@@ -298,9 +309,6 @@ static int refuse(const struct plan *p, const struct run_opts *o, struct fl_errm
 int emu_run_real(const struct plan *p, const struct run_opts *o, struct result *ret,
                  struct fl_errmsg *err)
 {
-    int rv = refuse(p, o, err);
-    if (rv)
-        return rv;
     struct coord *c = calloc(1, sizeof(*c));
     if (!c)
         return fl_fail(err, FL_ENOMEM, "out of memory");
@@ -308,12 +316,15 @@ int emu_run_real(const struct plan *p, const struct run_opts *o, struct result *
     c->o = o;
     c->r = ret;
     c->err = err;
+    c->join_ms = o->join_ms ? o->join_ms : COORD_JOIN_MS;
     c->epoch_ns = fl_clock_ns();
     snprintf(ret->fabric, sizeof(ret->fabric), "%s", o->fabric);
     snprintf(ret->tracker, sizeof(ret->tracker), "%s", o->tracker ? o->tracker : "mprotect");
     void (*old)(int) = signal(SIGPIPE, SIG_IGN);
     bool go = false;
-    rv = coord_init(c);
+    int rv = coord_init(c);
+    rv = rv ? rv : refuse(c);
+    rv = rv ? rv : coord_ext_refuse(c);
     if (!rv)
         rv = set_up(c, &go);
     if (!rv && go)

@@ -15,12 +15,17 @@
 #include "emu/result.h"
 #include "transport/fabric.h"
 
+enum coord_verb { COORD_KILL, COORD_PAUSE, COORD_RESUME, COORD_CUT, COORD_HEAL };
+
 enum {
     COORD_JOIN_MS = 20000,  /* from spawn to ready; libfabric's first look around takes a while */
     COORD_STEP_MS = 5000,   /* a killed or stopped process must be so within this */
     COORD_FINAL_MS = 60000, /* final compare and reports */
     COORD_STOP_MS = 5000,   /* from stop to exit; then SIGKILL */
     COORD_QUERIES = 2,
+    COORD_JOBS = 16,        /* calls of the driver at a time */
+    COORD_DRIVER_MS = 9000, /* one call of the driver; below RW_SITE_MS: a node may wait for it */
+    COORD_WHO_MAX = 64,     /* name of a container */
 };
 
 struct coord;
@@ -28,9 +33,14 @@ struct coord;
 struct coord_node {
     struct coord *c;
     uint16_t idx;
-    pid_t pid; /* 0: not started or reaped */
+    bool external;           /* started by others: no pid, lost when its connection is */
+    char who[COORD_WHO_MAX]; /* external: its container, for the driver */
+    bool joined;             /* its connection was accepted, once */
+    char ip[16];             /* address of its fabric, where its peers look for it */
+    bool down;               /* the driver took it off its network */
+    pid_t pid;               /* 0: not started or reaped */
     int wstatus;
-    bool exited;        /* reaped */
+    bool exited;        /* reaped; external: its connection is gone */
     bool lost_judged;   /* its loss has been dealt with */
     bool planned_death; /* a step of the plan killed it */
     bool stopped;       /* SIGSTOP took effect */
@@ -38,7 +48,8 @@ struct coord_node {
     struct event *grace; /* the connection is gone, the process is still there */
     char addr[2 * TP_ADDR_MAX + 1];
     bool ready, connected, running, done, reported;
-    int fail_status; /* what the node said before it gave up */
+    char lost_how[96]; /* external: how its connection ended */
+    int fail_status;   /* what the node said before it gave up */
     char fail_cause[RESULT_FIRST_MAX];
 };
 
@@ -47,6 +58,16 @@ struct coord_step {
     bool begun, ended;
     int waiter;          /* node that waits in its site for this step, -1: none */
     struct event *timer; /* AT_TIME, later the end of a pause */
+};
+
+/** A call of the driver. */
+struct coord_job {
+    struct coord *c;
+    pid_t pid; /* 0: free */
+    uint16_t node;
+    int step; /* of the plan, -1: none */
+    enum coord_verb verb;
+    struct event *deadline;
 };
 
 struct coord_query {
@@ -62,12 +83,15 @@ struct coord {
     struct fl_errmsg *err;
     struct event_base *base;
     struct evconnlistener *listener;
-    uint16_t port;
+    char addr[64]; /* ADDR:PORT of the listener */
+    char join[64]; /* the same for nodes on this host */
+    uint64_t join_ms;
     uint8_t key[CTL_KEY_BYTES];
     struct event *sig[3], *tick;
     struct coord_node *nodes;
     struct coord_step steps[PLAN_STEPS_MAX];
     struct coord_query queries[COORD_QUERIES];
+    struct coord_job jobs[COORD_JOBS];
     struct ctl_conn **strangers; /* not yet authenticated; stranger_max places */
     int stranger_max;
     uint32_t last_query;
@@ -100,7 +124,34 @@ void coord_judge_loss(struct coord_node *n);
 void coord_kill_all(struct coord *c);
 bool coord_all_gone(const struct coord *c);
 
+/* coord_ext.c: nodes that others start */
+/** Which nodes are external, and the run's key. */
+int coord_ext_init(struct coord *c);
+/** Steps that need a driver, without one: FL_EINVAL. */
+int coord_ext_refuse(const struct coord *c);
+/** True for a cut or heal that the driver does, to container *@ret_node of the two. */
+bool coord_ext_cuts(const struct coord *c, const struct plan_step *s, uint16_t *ret_node);
+/** Says on stderr where nodes are awaited, and which. */
+void coord_ext_announce(const struct coord *c);
+bool coord_ext_joined(const struct coord *c);
+/** Names those that did not join, with the reason if one is known. Returns its error. */
+int coord_ext_missing(struct coord *c);
+/** A connection of @name ended before it was accepted. */
+void coord_ext_stranger(struct coord *c, const char *name, int cause, const char *why);
+
+/* coord_driver.c */
+/** Calls the driver; its end comes through coord_driver_done. False: it could not be started. */
+bool coord_driver_call(struct coord *c, uint16_t node, enum coord_verb verb, int step);
+/** True while such a call is out for the node. */
+bool coord_driver_busy(const struct coord *c, uint16_t node, enum coord_verb verb);
+/** Collects calls that ended. */
+void coord_driver_reap(struct coord *c);
+/** Ends calls that are still out, lets stopped containers run again. */
+void coord_driver_finish(struct coord *c);
+
 /* coord_msg.c */
+/** The driver has done a step, or could not. */
+void coord_driver_done(struct coord *c, uint16_t node, enum coord_verb verb, int step, bool good);
 void coord_take(struct coord *c, int fd); /* a connection was accepted */
 void coord_send_plan(struct coord_node *n);
 /** Sends @m to every living node (a new reference for each). */

@@ -107,7 +107,7 @@ static bool answered(const struct coord *c)
 static bool alive(const struct coord *c, uint16_t node)
 {
     const struct coord_node *n = &c->nodes[node];
-    return n->conn && !n->exited && !n->stopped;
+    return n->conn && !n->exited && !n->stopped && !n->down;
 }
 
 /** Asks one node in slot @q; the answer is there after coord_wait(answered). */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "emu/coord.h"
 
+#include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,9 +20,11 @@ static bool on_up(void *arg, struct ctl_conn *conn, const char *name)
         if (c->strangers[i] == conn)
             c->strangers[i] = NULL;
     /* One connection per life of a node: a second claim of the name is refused. */
-    if (idx < 0 || c->nodes[idx].conn || c->nodes[idx].pid <= 0 || c->nodes[idx].ready)
+    if (idx < 0 || c->nodes[idx].joined || (c->nodes[idx].pid <= 0 && !c->nodes[idx].external))
         return false;
     c->nodes[idx].conn = conn;
+    c->nodes[idx].joined = true;
+    c->nodes[idx].fail_status = 0; /* of another that came under its name */
     ctl_set_user(conn, &c->nodes[idx]);
     coord_send_plan(&c->nodes[idx]);
     return true;
@@ -31,15 +34,18 @@ static void on_down(void *arg, struct ctl_conn *conn, int cause, const char *why
 {
     struct coord *c = arg;
     struct coord_node *n = ctl_user(conn);
-    (void)cause;
-    (void)why;
     if (!n) {
+        coord_ext_stranger(c, ctl_name(conn), cause, why);
         for (int i = 0; i < c->stranger_max; i++)
             if (c->strangers[i] == conn)
                 c->strangers[i] = NULL;
         return;
     }
     n->conn = NULL;
+    if (n->external) {
+        n->exited = true;
+        snprintf(n->lost_how, sizeof(n->lost_how), "was lost: %.80s", why);
+    }
     coord_reap(c);
     coord_judge_loss(n);
 }
@@ -50,11 +56,12 @@ void coord_send_plan(struct coord_node *n)
     char trace[600];
     char *text = plan_to_json(c->p);
     snprintf(trace, sizeof(trace), "%s/%s.trace", c->o->out_dir, c->p->nodes[n->idx].name);
-    if (!text || ctl_send(n->conn, json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:I}", "t", "plan",
+    if (!text || ctl_send(n->conn, json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:I,s:b}", "t", "plan",
                                              "plan", text, "index", n->idx, "fabric", c->o->fabric,
                                              "bind", c->o->bind ? c->o->bind : "", "wait",
-                                             c->o->wait ? c->o->wait : "adaptive", "trace", trace,
-                                             "epoch_ns", (json_int_t)c->epoch_ns)))
+                                             c->o->wait ? c->o->wait : "adaptive", "trace",
+                                             n->external ? "" : trace, "epoch_ns",
+                                             (json_int_t)c->epoch_ns, "external", n->external)))
         coord_fail(c, "cannot send the plan to node %s: out of memory", c->p->nodes[n->idx].name);
     free(text);
 }
@@ -90,11 +97,20 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 {
     struct coord_step *s = arg;
     struct coord *c = s->c;
-    struct coord_node *t = &c->nodes[c->p->steps[s - c->steps].target];
+    const struct plan_step *ps = &c->p->steps[s - c->steps];
+    struct coord_node *t = &c->nodes[ps->target];
+    uint16_t cut;
     (void)fd;
     (void)what;
-    if (t->pid > 0)
+    if (coord_ext_cuts(c, ps, &cut)) {
+        if (!coord_driver_call(c, cut, COORD_HEAL, -1))
+            coord_fail(c, "the driver %s cannot be started", c->o->driver);
+    } else if (t->external) {
+        if (!coord_driver_call(c, t->idx, COORD_RESUME, -1))
+            coord_fail(c, "the driver %s cannot be started", c->o->driver);
+    } else if (t->pid > 0) {
         kill(t->pid, SIGCONT);
+    }
 }
 
 static void arm(struct coord *c, struct coord_step *s, event_callback_fn fn, uint64_t after_ns)
@@ -108,6 +124,84 @@ static void arm(struct coord *c, struct coord_step *s, event_callback_fn fn, uin
         coord_fail(c, "cannot arm a timer for a step of the plan");
 }
 
+static bool lasts(const struct plan_step *ps)
+{
+    return ps->for_ns != FL_NEVER && ps->for_ns > 0;
+}
+
+/** The container that step @i acts on, if it is the driver's; else -1. */
+static int driven(const struct coord *c, int i, enum coord_verb *ret_verb)
+{
+    static const struct {
+        enum plan_action action;
+        enum coord_verb verb;
+    } verbs[] = {{PLAN_KILL, COORD_KILL},
+                 {PLAN_PAUSE, COORD_PAUSE},
+                 {PLAN_RESUME, COORD_RESUME},
+                 {PLAN_CUT, COORD_CUT},
+                 {PLAN_HEAL, COORD_HEAL}};
+    const struct plan_step *ps = &c->p->steps[i];
+    uint16_t node = ps->target;
+    bool cut = coord_ext_cuts(c, ps, &node);
+    for (size_t k = 0; k < sizeof(verbs) / sizeof(verbs[0]); k++) {
+        if (verbs[k].action != ps->action)
+            continue;
+        *ret_verb = verbs[k].verb;
+        bool of_node = ps->action < PLAN_CUT && c->nodes[node].external && c->o->driver;
+        return cut || of_node ? node : -1;
+    }
+    return -1;
+}
+
+void coord_driver_done(struct coord *c, uint16_t node, enum coord_verb verb, int step, bool good)
+{
+    struct coord_node *n = &c->nodes[node];
+    enum coord_verb of = verb;
+    if (verb == COORD_KILL && good) { /* it is gone, whether its goodbye came through or not */
+        ctl_close(&n->conn);
+        n->exited = true;
+    }
+    if (verb == COORD_PAUSE || verb == COORD_RESUME)
+        n->stopped = verb == COORD_PAUSE ? good : n->stopped && !good;
+    if (verb == COORD_CUT || verb == COORD_HEAL)
+        n->down = verb == COORD_CUT ? good : n->down && !good;
+    if (verb == COORD_KILL && !good)
+        n->planned_death = false;
+    /* Both directions of a cut are steps, and one call. */
+    for (int i = 0; i < c->p->step_count; i++)
+        if (c->steps[i].begun && driven(c, i, &of) == node && of == verb)
+            step_end(c, i, good);
+    if (good && step >= 0 && verb != COORD_KILL && lasts(&c->p->steps[step]))
+        arm(c, &c->steps[step], on_pause_over, c->p->steps[step].for_ns);
+    coord_steps_check(c);
+    coord_judge_loss(n);
+}
+
+/** Steps on nodes that others started. False: not one of those. */
+static bool step_begin_external(struct coord *c, int i)
+{
+    const struct plan_step *ps = &c->p->steps[i];
+    enum coord_verb verb = COORD_KILL;
+    int node = driven(c, i, &verb);
+    if (node < 0 && !c->nodes[ps->target].external)
+        return false;
+    struct coord_node *t = &c->nodes[node < 0 ? ps->target : node];
+    if (t->exited || !t->conn) { /* gone already: the fault cannot fire, the site goes on */
+        step_end(c, i, false);
+        return true;
+    }
+    t->planned_death = t->planned_death || ps->action == PLAN_KILL;
+    if (node < 0) { /* without a driver it can only be asked to die: others were refused */
+        if (ps->action != PLAN_KILL || ctl_send(t->conn, json_pack("{s:s}", "t", "die")))
+            step_end(c, i, false);
+        return true;
+    }
+    if (coord_driver_busy(c, t->idx, verb) || coord_driver_call(c, t->idx, verb, i))
+        return true;
+    coord_fail(c, "the driver %s cannot be started", c->o->driver);
+    return true;
+}
+
 static void step_begin(struct coord *c, int i, int waiter)
 {
     const struct plan_step *ps = &c->p->steps[i];
@@ -117,6 +211,8 @@ static void step_begin(struct coord *c, int i, int waiter)
         return;
     s->begun = true;
     s->waiter = waiter;
+    if (step_begin_external(c, i))
+        return;
     if (t->pid <= 0) { /* it is gone already: the fault cannot fire, the site goes on */
         step_end(c, i, false);
         return;
@@ -208,6 +304,12 @@ static void take_ready(struct coord_node *n, const json_t *m)
         return;
     }
     memcpy(n->addr, addr, strlen(addr) + 1);
+    struct in_addr in;
+    const char *ip = json_string_value(json_object_get(m, "host"));
+    if (ip && inet_pton(AF_INET, ip, &in) == 1)
+        snprintf(n->ip, sizeof(n->ip), "%s", ip);
+    if (n->external)
+        n->c->r->nodes[n->idx].pid = (int)json_integer_value(json_object_get(m, "pid"));
     n->ready = true;
 }
 
@@ -221,6 +323,18 @@ static void take_site(struct coord_node *n, const json_t *m)
         return;
     }
     step_begin(n->c, (int)i, n->idx);
+}
+
+/** A node dies in its own site, as the plan says; without a pid nobody would see by what. */
+static void take_dying(struct coord_node *n, const json_t *m)
+{
+    const json_t *k = json_object_get(m, "step");
+    json_int_t i = json_is_integer(k) ? json_integer_value(k) : -1;
+    if (i < 0 || i >= n->c->p->step_count || n->c->p->steps[i].action != PLAN_KILL ||
+        n->c->p->steps[i].target != n->idx || n->c->p->steps[i].node != n->idx)
+        return; /* then it is a crash */
+    n->c->steps[i].begun = true;
+    n->planned_death = true;
 }
 
 static void take_failed(struct coord_node *n, const json_t *m)
@@ -264,6 +378,8 @@ static void on_msg(void *arg, struct ctl_conn *conn, const char *type, const jso
         coord_take_report(n, m);
     } else if (!strcmp(type, "digests") || !strcmp(type, "page") || !strcmp(type, "writer")) {
         take_answer(n, m);
+    } else if (!strcmp(type, "dying")) {
+        take_dying(n, m);
     } else if (!strcmp(type, "failed")) {
         take_failed(n, m);
     } else {

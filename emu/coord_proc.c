@@ -29,6 +29,11 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 int coord_listen(struct coord *c)
 {
     struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const char *where = c->o->listen ? c->o->listen : "127.0.0.1";
+    int sin_len = sizeof(sin);
+    if (evutil_parse_sockaddr_port(where, (struct sockaddr *)&sin, &sin_len) ||
+        sin.sin_family != AF_INET)
+        return fl_fail(c->err, FL_EINVAL, "--listen %.64s is not ADDR[:PORT]", where);
     c->listener = evconnlistener_new_bind(
         c->base, on_accept, c, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
         c->stranger_max, (struct sockaddr *)&sin, sizeof(sin));
@@ -36,10 +41,14 @@ int coord_listen(struct coord *c)
     if (!c->listener ||
         getsockname(evconnlistener_get_fd(c->listener), (struct sockaddr *)&sin, &len))
         return fl_fail(c->err, fl_err_from_errno(errno),
-                       "cannot listen on 127.0.0.1 for the control connections of nodes: %s; "
-                       "check that the loopback interface is up",
-                       strerror(errno));
-    c->port = ntohs(sin.sin_port);
+                       "cannot listen on %.64s for the control connections of nodes: %s; choose "
+                       "another address or port with --listen, and check that the interface is up",
+                       where, strerror(errno));
+    char ip[INET_ADDRSTRLEN] = "";
+    bool any = sin.sin_addr.s_addr == htonl(INADDR_ANY);
+    inet_ntop(AF_INET, &sin.sin_addr, ip, sizeof(ip));
+    snprintf(c->addr, sizeof(c->addr), "%s:%u", ip, ntohs(sin.sin_port));
+    snprintf(c->join, sizeof(c->join), "%s:%u", any ? "127.0.0.1" : ip, ntohs(sin.sin_port));
     return FL_OK;
 }
 
@@ -90,16 +99,15 @@ int coord_spawn(struct coord *c, uint16_t idx)
 {
     struct coord_node *n = &c->nodes[idx];
     const char *name = c->p->nodes[idx].name;
-    char path[512], join[64];
+    char path[512];
     snprintf(path, sizeof(path), "%s/%s.log", c->o->out_dir, name);
-    snprintf(join, sizeof(join), "127.0.0.1:%u", c->port);
     int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
     if (log < 0)
         return fl_fail(c->err, fl_err_from_errno(errno),
                        "cannot write %s: %s; choose another directory with --out", path,
                        strerror(errno));
     int token = token_pipe(c);
-    char *argv[] = {"farline",    "node",       "--join", join, "--name",
+    char *argv[] = {"farline",    "node",       "--join", c->join, "--name",
                     (char *)name, "--token-fd", "3",      NULL};
     pid_t parent = getpid();
     pid_t pid = token < 0 ? -1 : fork();
@@ -146,7 +154,9 @@ static void log_tail(const struct coord_node *n, char *ret, size_t cap)
 
 static void describe_exit(const struct coord_node *n, char *ret, size_t cap)
 {
-    if (WIFSIGNALED(n->wstatus))
+    if (n->external)
+        snprintf(ret, cap, "%s", n->lost_how);
+    else if (WIFSIGNALED(n->wstatus))
         snprintf(ret, cap, "was killed by signal %d (%s)", WTERMSIG(n->wstatus),
                  strsignal(WTERMSIG(n->wstatus)));
     else
@@ -178,13 +188,16 @@ void coord_judge_loss(struct coord_node *n)
     n->lost_judged = true;
     n->planned_death = n->planned_death || dies_in_own_site(n);
     coord_steps_check(c);
-    if (n->planned_death || c->stopping)
+    if (n->planned_death || n->down || c->stopping)
         return;
     struct result_node *rn = &c->r->nodes[n->idx];
     char how[96], tail[360];
     describe_exit(n, how, sizeof(how));
     log_tail(n, tail, sizeof(tail));
-    snprintf(rn->why, sizeof(rn->why), "%s; last log lines: %s", how, tail[0] ? tail : "(none)");
+    snprintf(rn->why, sizeof(rn->why), "%s; last log lines: %s", how,
+             tail[0]       ? tail
+             : n->external ? "(kept where it was started)"
+                           : "(none)");
     if (n->fail_status && !c->started && !c->setup_status) {
         c->setup_status = n->fail_status;
         fl_fail(c->err, n->fail_status, "node %s: %s", rn->name, n->fail_cause);
@@ -224,6 +237,7 @@ static void reap_one(struct coord_node *n)
 
 void coord_reap(struct coord *c)
 {
+    coord_driver_reap(c);
     for (uint16_t i = 0; i < c->p->node_count; i++) {
         struct coord_node *n = &c->nodes[i];
         if (n->pid > 0)
@@ -240,15 +254,23 @@ void coord_reap(struct coord *c)
 
 bool coord_all_gone(const struct coord *c)
 {
-    for (uint16_t i = 0; i < c->p->node_count; i++)
-        if (c->nodes[i].pid > 0)
+    for (uint16_t i = 0; i < c->p->node_count; i++) {
+        const struct coord_node *n = &c->nodes[i];
+        /* One that is stopped or cut off cannot leave: it ends when it finds us gone. */
+        if (n->pid > 0 || (n->external && n->conn && !n->stopped && !n->down))
             return false;
+    }
     return true;
 }
 
 void coord_kill_all(struct coord *c)
 {
     c->stopping = true;
+    if (!c->nodes)
+        return;
+    coord_driver_finish(c);
+    for (uint16_t i = 0; i < c->p->node_count; i++)
+        ctl_close(&c->nodes[i].conn); /* what ends the external ones */
     for (uint16_t i = 0; i < c->p->node_count; i++)
         if (c->nodes[i].pid > 0)
             kill(c->nodes[i].pid, SIGKILL);

@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "emu/base/clock.h"
@@ -94,6 +97,17 @@ static void on_auth_deadline(evutil_socket_t fd, short what, void *arg)
     conn_down(arg, FL_ETIMEDOUT, "peer did not authenticate in time");
 }
 
+/** A peer that vanished without a word (its host, its link) has to be noticed. Not for the pipes of
+ * tests, which have no such options. */
+static void watch_silence(int fd)
+{
+    int on = 1, idle_s = 3, every_s = 1, ms = CTL_SILENCE_MS;
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof(every_s));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+}
+
 struct ctl_conn *ctl_new(struct event_base *base, int fd, const char *name, int version,
                          const uint8_t key[CTL_KEY_BYTES], const struct ctl_handler *h)
 {
@@ -118,6 +132,7 @@ struct ctl_conn *ctl_new(struct event_base *base, int fd, const char *name, int 
         conn_free(c);
         return NULL;
     }
+    watch_silence(fd);
     struct timeval tv = {CTL_AUTH_DEADLINE_MS / 1000, (CTL_AUTH_DEADLINE_MS % 1000) * 1000};
     event_add(c->auth_timer, &tv);
     event_add(c->rd, NULL);
@@ -144,6 +159,11 @@ void *ctl_user(const struct ctl_conn *c)
 bool ctl_is_up(const struct ctl_conn *c)
 {
     return c->phase == CTL_UP;
+}
+
+const char *ctl_name(const struct ctl_conn *c)
+{
+    return c->name;
 }
 
 /* --- sending -------------------------------------------------------------------------------- */

@@ -8,7 +8,7 @@
  *   node -> coordinator                    coordinator -> node
  *   hello {version, name, nonce}           challenge {version, nonce, mac}
  *   auth {mac}                             welcome {} | refused {version, cause}
- *   failed {status, cause}                 plan {plan, index, fabric, bind, wait, trace}
+ *   failed {status, cause}                 plan {plan, index, fabric, bind, wait, trace, external}
  *   ready {addr, pid}                      peers {addrs}
  *   connected {}                           start {}
  *   running {}                             --
@@ -17,6 +17,7 @@
  *   digests {key, first, hex}              image {chunk, first, count}
  *   page {key, page, hex}                  expect_page {region, page}, image_page {chunk, page}
  *   report {metrics, checks}               finish {}        memory nodes: report
+ *   dying {step}                           die {}           external nodes: end at once
  *   bye {}                                 stop {}
  *
  * MACs are HMAC-SHA256 under the run's key over a role, both nonces and the node's name; the role
@@ -33,7 +34,7 @@
 #include "emu/base/err.h"
 
 enum {
-    CTL_VERSION = 1,
+    CTL_VERSION = 2,
     CTL_KEY_BYTES = 32,
     CTL_NONCE_BYTES = 32,
     CTL_MAC_BYTES = 32,
@@ -41,7 +42,8 @@ enum {
     CTL_LINE_MAX = 8 * 1024 * 1024,
     CTL_LINE_MAX_UNAUTH = 1024, /* before a peer has proved that it holds the key */
     CTL_AUTH_DEADLINE_MS = 5000,
-    CTL_PENDING_MAX = 64, /* strangers beside the nodes at a time; more are turned away */
+    CTL_SILENCE_MS = 10000, /* a peer whose kernel does not answer for so long is gone */
+    CTL_PENDING_MAX = 64,   /* strangers beside the nodes at a time; more are turned away */
 };
 
 struct event_base;
@@ -80,14 +82,19 @@ int ctl_wait(struct ctl_conn *c, const char *type, uint64_t deadline_ns, json_t 
 void ctl_set_user(struct ctl_conn *c, void *user);
 void *ctl_user(const struct ctl_conn *c);
 bool ctl_is_up(const struct ctl_conn *c);
+/** The name that the peer gave, "" before that; proved only once the connection is up. */
+const char *ctl_name(const struct ctl_conn *c);
 
 /** The run's key: random, and to and from 64 hex digits. */
 int ctl_key_new(uint8_t ret[CTL_KEY_BYTES]);
 /** Key for another purpose, derived from the run's: @label "fabric". */
 void ctl_key_derive(const uint8_t key[CTL_KEY_BYTES], const char *label,
                     uint8_t ret[CTL_KEY_BYTES]);
-/** Reads a key of 64 hex digits (and a newline) from @fd or, if that is -1, from @path. */
+/** Reads a key of 64 hex digits (and a newline) from @fd or, if that is -1, from @path, which must
+ * be closed to group and others: FL_EPERM. */
 int ctl_key_read(int fd, const char *path, uint8_t ret[CTL_KEY_BYTES], struct fl_errmsg *err);
+/** As ctl_key_read from @path; when there is no such file it is made (mode 0600), with a new key. */
+int ctl_key_file(const char *path, uint8_t ret[CTL_KEY_BYTES], struct fl_errmsg *err);
 
 void ctl_hex(const void *bytes, size_t len, char *ret); /* 2 * len digits and NUL */
 /** False unless @hex is exactly 2 * @len digits. */

@@ -8,6 +8,7 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "emu/base/assert.h"
@@ -62,6 +63,44 @@ void ctl_key_derive(const uint8_t key[CTL_KEY_BYTES], const char *label, uint8_t
     FL_ASSERT(len == CTL_KEY_BYTES);
 }
 
+/** Whoever can read the key can be a node. */
+static int check_private(int fd, const char *path, struct fl_errmsg *err)
+{
+    struct stat st;
+    if (fstat(fd, &st))
+        return fl_fail(err, fl_err_from_errno(errno), "cannot look at token file %s: %s", path,
+                       strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return fl_fail(err, FL_EINVAL, "token file %s is not a file", path);
+    if (st.st_mode & 077)
+        return fl_fail(err, FL_EPERM,
+                       "token file %s is open to others (mode %04o): chmod 600 %s, and make a new "
+                       "key if somebody else may have read it",
+                       path, st.st_mode & 07777, path);
+    return FL_OK;
+}
+
+int ctl_key_file(const char *path, uint8_t ret[CTL_KEY_BYTES], struct fl_errmsg *err)
+{
+    char hex[2 * CTL_KEY_BYTES + 2];
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 && errno == EEXIST)
+        return ctl_key_read(-1, path, ret, err);
+    if (fd < 0)
+        return fl_fail(err, fl_err_from_errno(errno), "cannot make token file %s: %s", path,
+                       strerror(errno));
+    bool good = ctl_key_new(ret) == FL_OK;
+    ctl_hex(ret, CTL_KEY_BYTES, hex);
+    hex[2 * CTL_KEY_BYTES] = '\n';
+    good = good && write(fd, hex, 2 * CTL_KEY_BYTES + 1) == 2 * CTL_KEY_BYTES + 1;
+    OPENSSL_cleanse(hex, sizeof(hex));
+    if (close(fd) || !good) {
+        unlink(path);
+        return fl_fail(err, FL_EIO, "cannot write token file %s: %s", path, strerror(errno));
+    }
+    return FL_OK;
+}
+
 int ctl_key_read(int fd, const char *path, uint8_t ret[CTL_KEY_BYTES], struct fl_errmsg *err)
 {
     FL_ASSERT(fd >= 0 || path != NULL);
@@ -70,6 +109,11 @@ int ctl_key_read(int fd, const char *path, uint8_t ret[CTL_KEY_BYTES], struct fl
     if (f < 0)
         return fl_fail(err, fl_err_from_errno(errno), "cannot open token file %s: %s", path,
                        strerror(errno));
+    int rv = fd >= 0 ? FL_OK : check_private(f, path, err);
+    if (rv) {
+        close(f);
+        return rv;
+    }
     char text[2 * CTL_KEY_BYTES + 2];
     size_t n = 0;
     ssize_t got = 1;

@@ -116,6 +116,14 @@ struct run_opts {
     const char *tracker; /* "mprotect", "actor" */
     const char *wait;    /* "adaptive", "block", "spin" */
     const char *bind;    /* local address of the nodes' fabric, NULL for loopback */
+    const char *listen;  /* ADDR[:PORT] of the control port; NULL: loopback, any port */
+    /* Nodes that somebody else starts: "all" or NAME[=CONTAINER],...; NULL: none. They need
+     * @token_file, the run's key, made by the run when there is no such file. */
+    const char *external, *token_file;
+    uint64_t join_ms; /* deadline for nodes to join; 0: COORD_JOIN_MS */
+    /* What pauses and cuts external nodes: "podman" or "docker", and the network that a cut takes a
+     * container from; NULL: such steps are refused. */
+    const char *driver, *driver_network;
     const char *out_dir; /* exists and is writable */
     bool quiet;
     uint64_t *site_counts; /* sim: passings, [node * FL_SITE_COUNT + site]; NULL: not counted */

@@ -263,8 +263,8 @@ static void loop(struct rw *w)
 /* --- command line --------------------------------------------------------------------------- */
 
 struct node_args {
-    const char *join, *name, *token_file;
-    int token_fd, version;
+    const char *join, *name, *token_file, *bind;
+    int token_fd, version, join_s;
 };
 
 void emu_own_signals(void)
@@ -284,7 +284,7 @@ static int parse_number(const char *text, int min, int max)
 
 static int parse_args(int argc, char **argv, struct node_args *a, struct fl_errmsg *err)
 {
-    *a = (struct node_args){.token_fd = -1, .version = CTL_VERSION};
+    *a = (struct node_args){.token_fd = -1, .version = CTL_VERSION, .join_s = RW_CONNECT_MS / 1000};
     int i = 0;
     while (i < argc && strncmp(argv[i], "--", 2) != 0)
         i++; /* the program's and the command's name */
@@ -300,6 +300,10 @@ static int parse_args(int argc, char **argv, struct node_args *a, struct fl_errm
             a->token_file = v;
         else if (!strcmp(argv[i], "--token-fd"))
             a->token_fd = parse_number(v, 3, 65535);
+        else if (!strcmp(argv[i], "--bind"))
+            a->bind = v;
+        else if (!strcmp(argv[i], "--join-deadline"))
+            a->join_s = parse_number(v, 1, 3600);
         else if (!strcmp(argv[i], "--protocol")) /* for tests of the refusal */
             a->version = parse_number(v, 0, 1000000);
         else
@@ -307,41 +311,78 @@ static int parse_args(int argc, char **argv, struct node_args *a, struct fl_errm
     }
     if (!a->join || !a->name || (!a->token_file && a->token_fd < 0))
         return fl_fail(err, FL_EINVAL,
-                       "usage: farline node --join ADDR:PORT --name NAME --token-file FILE");
+                       "usage: farline node --join ADDR:PORT --name NAME --token-file FILE "
+                       "[--bind ADDR|auto] [--join-deadline SECONDS]");
+    if (a->join_s < 0)
+        return fl_fail(err, FL_EINVAL, "--join-deadline is a number of seconds from 1 to 3600");
+    struct in_addr in;
+    if (a->bind && strcmp(a->bind, "auto") != 0 && inet_pton(AF_INET, a->bind, &in) != 1)
+        return fl_fail(err, FL_EINVAL,
+                       "--bind %s: it must be a numeric IPv4 address without a port, or auto",
+                       a->bind);
     if (!a->name[0] || strlen(a->name) >= CTL_NAME_MAX)
         return fl_fail(err, FL_EINVAL, "a node's name has 1 to %d characters", CTL_NAME_MAX - 1);
     return FL_OK;
 }
 
-/** Connects within RW_CONNECT_MS. */
-static int connect_to(const char *join, int *ret_fd, struct fl_errmsg *err)
+/** One attempt until @deadline_ns; an errno, or 0 and a descriptor. */
+static int connect_once(const struct sockaddr_storage *sa, int len, uint64_t deadline_ns,
+                        int *ret_fd)
 {
-    struct sockaddr_storage sa;
-    int len = sizeof(sa), fd, so_err = 0;
-    if (evutil_parse_sockaddr_port(join, (struct sockaddr *)&sa, &len))
-        return fl_fail(err, FL_EINVAL, "--join %s is not ADDR:PORT with a numeric address", join);
-    fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), so_err = 0;
     if (fd < 0)
-        return fl_fail(err, fl_err_from_errno(errno), "socket: %s", strerror(errno));
-    if (connect(fd, (struct sockaddr *)&sa, (socklen_t)len) && errno != EINPROGRESS)
+        return errno;
+    if (connect(fd, (const struct sockaddr *)sa, (socklen_t)len) && errno != EINPROGRESS)
         so_err = errno;
     struct pollfd p = {.fd = fd, .events = POLLOUT};
-    uint64_t deadline_ns = fl_clock_ns() + (uint64_t)RW_CONNECT_MS * FL_NS_PER_MS;
     int n = 0;
-    while (!so_err && n <= 0 && fl_clock_ns() < deadline_ns)
-        n = poll(&p, 1, RW_CONNECT_MS);
+    for (uint64_t now = fl_clock_ns(); !so_err && n <= 0 && now < deadline_ns; now = fl_clock_ns())
+        n = poll(&p, 1, (int)((deadline_ns - now) / FL_NS_PER_MS) + 1);
     socklen_t so_len = sizeof(so_err);
     if (!so_err && n > 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &so_err, &so_len))
         so_err = errno;
     if (!so_err && n <= 0)
         so_err = ETIMEDOUT;
-    if (so_err) {
+    if (so_err)
         close(fd);
-        return fl_fail(err, fl_err_from_errno(so_err),
-                       "cannot reach the coordinator at %s: %s; is `farline run` still there?",
-                       join, strerror(so_err));
+    else
+        *ret_fd = fd;
+    return so_err;
+}
+
+/** Connects within @seconds. Whoever starts nodes and coordinator need not start them in order. */
+static int connect_to(const char *join, int seconds, int *ret_fd, struct fl_errmsg *err)
+{
+    struct sockaddr_storage sa;
+    int len = sizeof(sa), e;
+    if (evutil_parse_sockaddr_port(join, (struct sockaddr *)&sa, &len))
+        return fl_fail(err, FL_EINVAL, "--join %s is not ADDR:PORT with a numeric address", join);
+    uint64_t deadline_ns = fl_clock_ns() + (uint64_t)seconds * FL_NS_PER_S;
+    while ((e = connect_once(&sa, len, deadline_ns, ret_fd)) != 0 &&
+           fl_clock_ns() + RW_RETRY_MS * FL_NS_PER_MS < deadline_ns)
+        poll(NULL, 0, RW_RETRY_MS);
+    if (e)
+        return fl_fail(
+            err, fl_err_from_errno(e),
+            "cannot reach the coordinator at %s within %d s: %s; is `farline run` there, "
+            "and this address on a network of both?",
+            join, seconds, strerror(e));
+    return FL_OK;
+}
+
+/** --bind auto: the address that the coordinator is reached from. */
+static int choose_bind(struct rw *w, const char *bind, int fd, struct fl_errmsg *err)
+{
+    struct sockaddr_in sin = {0};
+    socklen_t len = sizeof(sin);
+    if (!bind || strcmp(bind, "auto") != 0) {
+        snprintf(w->bind, sizeof(w->bind), "%s", bind ? bind : "");
+        return FL_OK;
     }
-    *ret_fd = fd;
+    if (getsockname(fd, (struct sockaddr *)&sin, &len) || sin.sin_family != AF_INET ||
+        !inet_ntop(AF_INET, &sin.sin_addr, w->bind, sizeof(w->bind)))
+        return fl_fail(err, FL_EINVAL,
+                       "--bind auto found no IPv4 address towards the coordinator; name one");
     return FL_OK;
 }
 
@@ -349,9 +390,14 @@ static int join(struct rw *w, const struct node_args *a, struct fl_errmsg *err)
 {
     int fd = -1, rv = ctl_key_read(a->token_fd, a->token_file, w->key, err);
     if (!rv)
-        rv = connect_to(a->join, &fd, err);
-    if (rv)
+        rv = connect_to(a->join, a->join_s, &fd, err);
+    if (!rv)
+        rv = choose_bind(w, a->bind, fd, err);
+    if (rv) {
+        if (fd >= 0)
+            close(fd);
         return rv;
+    }
     w->base = event_base_new();
     w->plan = calloc(1, sizeof(*w->plan));
     if (!w->base || !w->plan) {
@@ -375,6 +421,12 @@ static void leave(struct rw *w)
         fl_log(FL_LOG_WARN, "%s", err.text);
 }
 
+/** Process 1 of a container takes no signal without a handler. */
+static void on_end_signal(int sig)
+{
+    _exit(128 + sig);
+}
+
 int emu_node_main(int argc, char **argv)
 {
     static struct rw w;
@@ -383,6 +435,10 @@ int emu_node_main(int argc, char **argv)
     w.threads_fd = w.timer_fd = -1;
     emu_own_signals();
     signal(SIGPIPE, SIG_IGN);
+    if (getpid() == 1) {
+        signal(SIGTERM, on_end_signal);
+        signal(SIGINT, on_end_signal);
+    }
     int rv = parse_args(argc, argv, &a, &err);
     if (rv) {
         fprintf(stderr, "farline node: %s\n", err.text);
@@ -391,8 +447,8 @@ int emu_node_main(int argc, char **argv)
     fl_log_init(a.name, FL_LOG_INFO);
     rv = join(&w, &a, &err);
     if (rv) {
-        fl_log(FL_LOG_ERROR, "%s", err.text);
-        return rv == FL_EINVAL ? EMU_USAGE : 1;
+        fl_log(FL_LOG_ERROR, "%s (%s)", err.text, fl_errname(rv));
+        return rv == FL_EINVAL || rv == FL_EPERM ? EMU_USAGE : 1;
     }
     loop(&w);
     leave(&w);

@@ -18,7 +18,12 @@
 #include "emu/result.h"
 #include "emu/workload.h"
 
-enum { RW_CONNECT_MS = 10000, RW_SITE_MS = 10000 };
+enum {
+    RW_CONNECT_MS = 10000, /* to reach the coordinator, unless --join-deadline says */
+    RW_RETRY_MS = 100,     /* between two attempts */
+    RW_SITE_MS = 10000,
+    RW_LIFE_S = 180, /* beyond the run's deadline: joining, final compare, leaving */
+};
 
 struct rw;
 
@@ -48,6 +53,8 @@ struct rw {
     uint16_t self;
     int wait; /* enum coh_wait */
     char fabric[16];
+    bool external; /* no process of the coordinator's */
+    struct event *life_ev;
     char bind[64]; /* local address of the fabric; empty: loopback */
 
     struct emu_node *node;

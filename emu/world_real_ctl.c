@@ -62,7 +62,9 @@ static int take_settings(struct rw *w, const json_t *m, struct fl_errmsg *err)
                        w->name);
     w->self = (uint16_t)index;
     snprintf(w->fabric, sizeof(w->fabric), "%s", text_of(m, "fabric"));
-    snprintf(w->bind, sizeof(w->bind), "%s", text_of(m, "bind"));
+    w->external = json_is_true(json_object_get(m, "external"));
+    if (!w->bind[0]) /* its own comes first */
+        snprintf(w->bind, sizeof(w->bind), "%s", text_of(m, "bind"));
     for (int i = 0; i < 3; i++)
         if (!strcmp(text_of(m, "wait"), wait_names[i]))
             w->wait = i;
@@ -73,6 +75,22 @@ static int take_settings(struct rw *w, const json_t *m, struct fl_errmsg *err)
     if (!rv && w->history && !(w->trace = fl_trace_new(history_sink, w->history)))
         rv = fl_fail(err, FL_ENOMEM, "out of memory");
     return rv;
+}
+
+static void on_life_over(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    give_up(arg, FL_ETIMEDOUT, "the coordinator neither ended the run nor left within its time");
+}
+
+/** Its end is normally the coordinator's to say; this is for one that hangs. */
+static void limit_life(struct rw *w)
+{
+    struct timeval tv = {(time_t)(w->plan->run_deadline_ns / FL_NS_PER_S) + RW_LIFE_S, 0};
+    w->life_ev = evtimer_new(w->base, on_life_over, w);
+    if (!w->life_ev || evtimer_add(w->life_ev, &tv))
+        give_up(w, FL_ENOMEM, "out of memory");
 }
 
 static void take_plan(struct rw *w, const json_t *m)
@@ -87,11 +105,14 @@ static void take_plan(struct rw *w, const json_t *m)
         rv = rw_make(w, &addr, &err);
     if (rv)
         give_up(w, rv, err.text);
+    if (w->external)
+        limit_life(w);
     ctl_hex(addr.bytes, addr.len, hex);
     fl_log(FL_LOG_INFO, "ready: %s node over %s, process %d",
            w->plan->nodes[w->self].role == PLAN_COMPUTE ? "compute" : "memory", w->fabric,
            (int)getpid());
-    ctl_send(w->conn, json_pack("{s:s,s:s,s:i}", "t", "ready", "addr", hex, "pid", (int)getpid()));
+    ctl_send(w->conn, json_pack("{s:s,s:s,s:i,s:s}", "t", "ready", "addr", hex, "pid",
+                                (int)getpid(), "host", w->bind));
 }
 
 void rw_connected(struct rw *w)
@@ -364,6 +385,17 @@ static void site_ask(struct rw *w, int step)
         give_up(w, rv, "the coordinator did not carry out a step of the plan in time");
 }
 
+/** Ends this process where it stands. Process 1 of a container has no SIGKILL for itself. */
+static _Noreturn void die(struct rw *w, int step)
+{
+    if (w->external && step >= 0) {
+        ctl_send(w->conn, json_pack("{s:s,s:i}", "t", "dying", "step", step));
+        ctl_flush(w->conn, fl_clock_ns() + 2 * FL_NS_PER_S);
+    }
+    kill(getpid(), SIGKILL);
+    rw_exit(128 + SIGKILL);
+}
+
 void rw_site(void *arg, struct emu_node *n, enum fl_site site, uint64_t nth)
 {
     struct rw *w = arg;
@@ -375,7 +407,7 @@ void rw_site(void *arg, struct emu_node *n, enum fl_site site, uint64_t nth)
         if (w->history)
             history_flush(w->history);
         if (s->action == PLAN_KILL && s->target == w->self)
-            kill(getpid(), SIGKILL);
+            die(w, i);
         site_ask(w, i);
     }
 }
@@ -395,6 +427,8 @@ static void on_msg(void *arg, struct ctl_conn *conn, const char *type, const jso
     } else if (!strcmp(type, "finish") && w->node) {
         if (w->plan->nodes[w->self].role == PLAN_MEMORY)
             rw_report(w, "report");
+    } else if (!strcmp(type, "die") && w->external) {
+        die(w, -1);
     } else if (!strcmp(type, "stop")) {
         w->quit = true;
     } else if (!take_question(w, type, m)) {

@@ -508,6 +508,8 @@ static void garbage_on_every_socket_changes_nothing(void **state)
     unload(&x);
 }
 
+#define CURRENT "2" /* CTL_VERSION as the command line wants it */
+
 /** Starts this program as a node; returns its exit status, its words in @said. */
 static int start_node(const char *join, const char *name, const char *key, const char *version,
                       char *said, size_t cap)
@@ -516,13 +518,14 @@ static int start_node(const char *join, const char *name, const char *key, const
     char token[300];
     snprintf(token, sizeof(token), "%s/token", dir);
     FILE *f = fopen(token, "w");
-    if (!f || fprintf(f, "%s\n", key) < 0 || fclose(f) || pipe2(fds, O_CLOEXEC))
+    if (!f || fchmod(fileno(f), 0600) || fprintf(f, "%s\n", key) < 0 || fclose(f) ||
+        pipe2(fds, O_CLOEXEC))
         return -1;
     pid_t pid = fork();
     if (pid == 0) {
         dup2(fds[1], 2);
         execl("/proc/self/exe", "farline", "node", "--join", join, "--name", name, "--token-file",
-              token, "--protocol", version, (char *)NULL);
+              token, "--protocol", version, "--join-deadline", "1", (char *)NULL);
         _exit(127);
     }
     close(fds[1]);
@@ -543,11 +546,11 @@ static void impostors(pid_t coordinator, int report)
     if (!wait_log("c0", "running") || procs_nodes(coordinator, NULL, pid, &port) != 3)
         return;
     snprintf(join, sizeof(join), "127.0.0.1:%d", port);
-    if (start_node(join, "m0", key, "1", said, sizeof(said)) == 1 && strstr(said, "FL_EAUTH") &&
+    if (start_node(join, "m0", key, CURRENT, said, sizeof(said)) == 1 && strstr(said, "FL_EAUTH") &&
         strstr(said, "--token-file"))
         say(report, "key ");
     if (start_node(join, "m0", key, "99", said, sizeof(said)) == 1 && strstr(said, "FL_EVERSION") &&
-        strstr(said, "version 99") && strstr(said, "version 1"))
+        strstr(said, "version 99") && strstr(said, "version " CURRENT))
         say(report, "version");
 }
 

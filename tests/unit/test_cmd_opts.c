@@ -39,6 +39,39 @@ static void the_defaults_are_real_processes_over_tcp(void **state)
     assert_string_equal(o.run.tracker, "actor-sampled");
 }
 
+static void external_nodes_need_a_key_and_a_real_fabric(void **state)
+{
+    static const char *const refused[] = {
+        "a.lua --external m0",
+        "a.lua --token-file k",
+        "a.lua --driver podman",
+        "a.lua --external m0 --token-file k --driver nosuch",
+        "a.lua --external m0 --token-file k --driver-network n",
+        "a.lua --external m0 --token-file k --fabric sim",
+        "a.lua --listen 127.0.0.1 --fabric sim",
+        "a.lua --external m0 --token-file k --listen localhost:1",
+        "a.lua --external m0 --token-file k --listen ::1",
+        "a.lua --external m0 --token-file k --join-deadline 0",
+        "a.lua --external m0 --token-file k --join-deadline 3601",
+        "a.lua b.lua --external m0 --token-file k",
+    };
+    struct cmd_opts o;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        if (parse(&o, refused[i]) != EMU_USAGE)
+            fail_msg("taken: %s", refused[i]);
+    assert_int_equal(parse(&o, "a.lua --external m0=x,m1 --token-file k --listen 10.0.0.1:7 "
+                               "--join-deadline 3 --driver docker --driver-network n"),
+                     EMU_HELD);
+    assert_string_equal(o.run.external, "m0=x,m1");
+    assert_string_equal(o.run.token_file, "k");
+    assert_string_equal(o.run.listen, "10.0.0.1:7");
+    assert_string_equal(o.run.driver, "docker");
+    assert_string_equal(o.run.driver_network, "n");
+    assert_int_equal(o.run.join_ms, 3000);
+}
+
 static void options_may_stand_anywhere(void **state)
 {
     struct cmd_opts o;
@@ -128,6 +161,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_defaults_are_real_processes_over_tcp),
+        cmocka_unit_test(external_nodes_need_a_key_and_a_real_fabric),
         cmocka_unit_test(options_may_stand_anywhere),
         cmocka_unit_test(wrong_arguments_are_refused),
         cmocka_unit_test(the_largest_seed_is_taken),

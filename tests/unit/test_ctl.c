@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "emu/base/clock.h"
@@ -157,10 +158,10 @@ static void another_version_is_named_on_both_sides(void **state)
     start(f, f->key, f->key, CTL_VERSION + 6);
     assert_int_equal(f->coord.cause, FL_EVERSION);
     assert_int_equal(f->node.cause, FL_EVERSION);
-    assert_non_null(strstr(f->coord.why, "version 7"));
-    assert_non_null(strstr(f->coord.why, "version 1"));
-    assert_non_null(strstr(f->node.why, "version 7"));
-    assert_non_null(strstr(f->node.why, "version 1"));
+    assert_non_null(strstr(f->coord.why, "version 8"));
+    assert_non_null(strstr(f->coord.why, "version 2"));
+    assert_non_null(strstr(f->node.why, "version 8"));
+    assert_non_null(strstr(f->node.why, "version 2"));
 }
 
 static void a_refused_name_is_told(void **state)
@@ -196,9 +197,9 @@ static void garbage_is_dropped(void **state)
         "{}\n",
         "{\"t\":\"plan\"}\n",
         "{\"t\":\"hello\"}\n",
-        "{\"t\":\"hello\",\"version\":1,\"name\":\"c0\",\"nonce\":\"zz\"}\n",
+        "{\"t\":\"hello\",\"version\":2,\"name\":\"c0\",\"nonce\":\"zz\"}\n",
         "{\"t\":\"hello\",\"version\":\"x\",\"name\":\"c0\"}\n",
-        "{\"t\":\"hello\",\"version\":1,\"name\":\"0123456789012345678901234567890123\"}\n",
+        "{\"t\":\"hello\",\"version\":2,\"name\":\"0123456789012345678901234567890123\"}\n",
         "\n",
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -229,7 +230,7 @@ static void an_answer_cannot_be_played_back(void **state)
     uint8_t zero[CTL_NONCE_BYTES] = {0};
     ctl_hex(zero, sizeof(zero), nonce);
     snprintf(hello, sizeof(hello),
-             "{\"t\":\"hello\",\"version\":1,\"name\":\"c0\",\"nonce\":\"%s\"}\n", nonce);
+             "{\"t\":\"hello\",\"version\":2,\"name\":\"c0\",\"nonce\":\"%s\"}\n", nonce);
     int fd = stranger(f, hello, strlen(hello));
     assert_true(read(fd, line, sizeof(line) - 1) > 0);
     json_t *m = json_loads(line, 0, NULL);
@@ -266,7 +267,7 @@ static void messages_may_come_in_pieces(void **state)
     ctl_auth_mac(&me, "coordinator", me.theirs, me.mine, "m0", mac);
     ctl_hex(me.mine, CTL_NONCE_BYTES, theirs);
     int len = snprintf(text, sizeof(text),
-                       "{\"t\":\"challenge\",\"version\":1,\"nonce\":\"%s\",\"mac\":\"%s\"}\n"
+                       "{\"t\":\"challenge\",\"version\":2,\"nonce\":\"%s\",\"mac\":\"%s\"}\n"
                        "{\"t\":\"welcome\"}\n{\"t\":\"a\"}\n{\"t\":\"b\"}\n",
                        theirs, mac);
     for (int i = 0; i < len; i++) { /* byte by byte */
@@ -385,6 +386,34 @@ static void keys_are_read_from_files_and_descriptors(void **state)
     assert_non_null(strstr(err.text, "/nonexistent/key"));
 }
 
+static void a_key_file_is_made_once_and_closed_to_others(void **state)
+{
+    uint8_t made[CTL_KEY_BYTES], again[CTL_KEY_BYTES];
+    char path[256], missing[300];
+    struct stat st;
+    struct fl_errmsg err;
+    const char *tmp = getenv("TMPDIR");
+    (void)state;
+    snprintf(path, sizeof(path), "%s/token.XXXXXX", tmp ? tmp : "/tmp");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    unlink(path);
+    assert_int_equal(ctl_key_file(path, made, &err), FL_OK);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(ctl_key_file(path, again, &err), FL_OK);
+    assert_memory_equal(made, again, CTL_KEY_BYTES);
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(ctl_key_file(path, again, &err), FL_EPERM);
+    assert_non_null(strstr(err.text, "chmod 600"));
+    unlink(path);
+    snprintf(missing, sizeof(missing), "%s/none/token", path);
+    assert_int_not_equal(ctl_key_file(missing, again, &err), FL_OK);
+    assert_non_null(strstr(err.text, missing));
+    assert_int_equal(ctl_key_read(-1, tmp ? tmp : "/tmp", again, &err), FL_EINVAL);
+}
+
 static void derived_keys_differ_by_label(void **state)
 {
     struct fixture *f = *state;
@@ -415,6 +444,7 @@ int main(void)
         T(a_connection_may_be_closed_inside_its_callback),
         T(large_messages_pass_a_full_socket),
         T(keys_are_read_from_files_and_descriptors),
+        T(a_key_file_is_made_once_and_closed_to_others),
         T(derived_keys_differ_by_label),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
