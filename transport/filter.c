@@ -403,8 +403,11 @@ static void on_peer_up(void *arg, uint16_t peer, uint64_t incarnation)
     struct tp_filters *f = arg;
     enter(f);
     flt_tell(f);
-    if (f->peers[peer])
-        flt_fenced(f, f->peers[peer], UINT64_MAX);
+    struct flt_peer *p = flt_peer(f, peer);
+    if (p) {
+        p->session = true;
+        flt_fenced(f, p, UINT64_MAX);
+    }
     if (f->above.peer_up)
         f->above.peer_up(f->above.arg, peer, incarnation);
     leave(f);
@@ -421,7 +424,7 @@ static void on_peer_down(void *arg, uint16_t peer, uint64_t incarnation, int cau
         flt_kind_of(t)->down(f, t, peer, cause);
     flt_copies_end(f, peer);
     if (p) {
-        p->lost_messages = false;
+        p->session = p->lost_messages = false;
         flt_flush(f, p, cause, true);
     }
     flt_tell(f);

@@ -104,6 +104,7 @@ struct flt_peer {
     uint8_t credit_due; /* and can be told now */
     uint32_t cuts;      /* armed faults that stop connections to be made */
     uint32_t mutes;
+    bool session;       /* without one the port answers by itself */
     bool lost_messages; /* a cut swallowed some: the connection cannot outlive it */
     bool connecting;    /* a connect waits for the end of a cut */
     struct tp_addr addr;

@@ -256,11 +256,19 @@ static void go_down(struct tp_filters *f, struct flt_op *op)
 {
     struct tp_rma r = op->r;
     uint64_t now = flt_now(f);
+    if (op->deadline_at_ns <= now)
+        flt_answer(f, op, FL_ETIMEDOUT);
+    if (op->answered && op->what == FLT_READ) {
+        if (op->lie)
+            flt_unchoose(op->lie);
+        flt_leave(f, op);
+        return;
+    }
     r.tag = flt_op_tag(op);
     if (op->answered)
         r.deadline_ns = FLT_DEFAULT_DEADLINE_NS;
     else if (op->deadline_at_ns != FL_NEVER)
-        r.deadline_ns = op->deadline_at_ns > now ? op->deadline_at_ns - now : 1;
+        r.deadline_ns = op->deadline_at_ns - now;
     if (op->slot != FLT_NO_SLOT)
         r.local = slot_mem(f, op);
     op->where = FLT_BELOW;
@@ -306,6 +314,8 @@ static void wait_apart(struct tp_filters *f, struct flt_op *op, enum flt_where w
 void flt_request_faults(struct tp_filters *f, struct flt_op *op)
 {
     struct flt_fault *t;
+    if (!peer_of(f, op)->session)
+        return; /* nothing is on a link then: the port refuses it, or keeps it for the session */
     STAILQ_FOREACH(t, &f->armed, link)
     {
         const struct flt_kind *k = flt_kind_of(t);

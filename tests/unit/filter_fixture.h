@@ -192,6 +192,19 @@ static inline void ff_wake(void *arg, uint64_t t_ns)
     ((struct ff *)arg)->wake_ns = t_ns;
 }
 
+static inline void ff_peer_up(struct ff *x, uint16_t peer)
+{
+    const struct tp_handler *h = tp_filters_handler(x->f);
+    h->peer_up(h->arg, peer, 1);
+}
+
+static inline void ff_peer_down(struct ff *x, uint16_t peer, int cause)
+{
+    const struct tp_handler *h = tp_filters_handler(x->f);
+    h->peer_down(h->arg, peer, 1, cause);
+}
+
+/** A stack over the port, both peers up. */
 static inline struct ff *ff_new(void)
 {
     static const struct tp_port_ops OPS = {.reg = ff_reg,
@@ -222,6 +235,9 @@ static inline struct ff *ff_new(void)
     x->f = tp_filters_new(&env, 0, 3, 1, &h);
     assert_non_null(x->f);
     x->port = tp_filters_over(x->f, &x->below);
+    for (uint16_t peer = 1; peer < 3; peer++)
+        ff_peer_up(x, peer);
+    x->told_count = 0;
     return x;
 }
 
@@ -356,12 +372,6 @@ static inline size_t ff_asked_count(struct ff *x, enum ff_call kind)
     while (ff_asked(x, kind, n))
         n++;
     return n;
-}
-
-static inline void ff_peer_down(struct ff *x, uint16_t peer, int cause)
-{
-    const struct tp_handler *h = tp_filters_handler(x->f);
-    h->peer_down(h->arg, peer, 1, cause);
 }
 
 #endif

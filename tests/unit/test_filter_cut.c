@@ -209,6 +209,27 @@ static void two_cuts_end_with_the_second(void **state)
     ff_free(x);
 }
 
+/* Without a session there is nothing to cut: the port says that it has none. */
+static void the_port_answers_without_a_session(void **state)
+{
+    (void)state;
+    struct ff *x = ff_new();
+
+    ff_peer_down(x, 1, FL_ECONN);
+    arm(x, TP_FAULT_CUT, 0, 1);
+    ff_msg(x, 1, 1, 1);
+    ff_op(x, FF_WRITE, 1, FL_NORMAL, 2);
+    ff_answer(x, FF_SEND, 0, FL_EPEERDEAD);
+    ff_answer(x, FF_WRITE, 0, FL_EPEERDEAD);
+    assert_int_equal(ff_status(x, 1), FL_EPEERDEAD);
+    assert_int_equal(ff_status(x, 2), FL_EPEERDEAD);
+    assert_int_equal(tp_filters_fired(x->f, 1), 0);
+    ff_peer_up(x, 1);
+    ff_msg(x, 1, 1, 3);
+    assert_int_equal(ff_asked_count(x, FF_SEND), 1);
+    ff_free(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +242,7 @@ int main(void)
         cmocka_unit_test(a_clog_delivers_everything_in_order),
         cmocka_unit_test(a_clog_holds_acknowledgements),
         cmocka_unit_test(two_cuts_end_with_the_second),
+        cmocka_unit_test(the_port_answers_without_a_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

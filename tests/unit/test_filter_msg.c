@@ -157,10 +157,11 @@ static void trying_again_at_once_ends(void **state)
     (void)state;
     struct ff *x = calloc(1, sizeof *x), *base = ff_new();
     *x = *base; /* the same port, another owner */
-    struct tp_handler h = {.arg = x, .done = done_and_again};
+    struct tp_handler h = {.arg = x, .done = done_and_again, .peer_up = ff_on_up};
     struct tp_filter_env env = {.arg = x, .now_ns = ff_now, .wake_at = ff_wake};
     x->f = tp_filters_new(&env, 0, 3, 1, &h);
     x->port = tp_filters_over(x->f, &x->below);
+    ff_peer_up(x, 1);
     again = true;
     ff_arm(x, 1, (struct tp_fault){TP_FAULT_CLOG, .from = 0, .to = 1});
     for (uint64_t i = 0; i < 65; i++) {
