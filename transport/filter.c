@@ -354,12 +354,11 @@ static void on_done(void *arg, uint64_t tag, int status)
     struct tp_filters *f = arg;
     struct flt_op *op = flt_op_find(f, tag);
     enter(f);
-    flt_tell(f); /* what was ready before comes before */
     if (op)
         flt_below_done(f, op, status);
-    else
+    flt_tell(f); /* what was ready before comes before */
+    if (!op)
         f->above.done(f->above.arg, tag, status);
-    flt_tell(f);
     leave(f);
 }
 
