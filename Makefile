@@ -32,7 +32,9 @@ SUPPORT_SRC = $(filter-out $(wildcard tests/*/test_*.c tests/bench/bench_*.c),\
 UNIT_SRC = $(wildcard tests/unit/test_*.c)
 SIM_SRC = $(wildcard tests/sim/test_*.c)
 REAL_SRC = $(wildcard tests/real/test_*.c)
-REAL_SH = $(wildcard tests/real/test_*.sh)
+# Some run at once: the longest begins first.
+REAL_LONG = tests/real/test_scenarios.sh
+REAL_SH = $(filter-out $(REAL_LONG),$(wildcard tests/real/test_*.sh))
 # Those of them that look at the program's code again in an instrumented build; not at scripts.
 PROGRAM_SH = $(filter-out %/test_ci.sh %/test_layers.sh %/test_readme.sh,$(REAL_SH))
 BENCH_SRC = $(wildcard tests/bench/bench_*.c)
@@ -118,6 +120,9 @@ check: ## every lane, timed; ends with the sum of all test cases
 
 LANES ?= lint unit sim real rxe asan tsan clang cross fuzz coverage
 
+# What several lanes need of the plain build: they run at once.
+lanes-common: $(BUILD)/farline $(call bin,$(BUILD),$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC))
+
 unit: check-unit
 check-unit: $(call bin,$(BUILD),$(UNIT_SRC)) ## unit tests, one program per source file
 	@ci/run-tests unit --build $(BUILD) $^
@@ -126,7 +131,7 @@ check-sim: $(call bin,$(BUILD),$(SIM_SRC)) $(BUILD)/farline ## property tests in
 	@ci/run-tests sim --build $(BUILD) --timeout 240 $(filter-out %/farline,$^)
 
 check-real: $(call bin,$(BUILD),$(REAL_SRC)) $(BUILD)/farline ## tests with real processes and fabrics
-	@ci/run-tests real --build $(BUILD) --timeout 240 $(filter-out %/farline,$^) $(REAL_SH)
+	@ci/run-tests real --build $(BUILD) --timeout 240 $(REAL_LONG) $(filter-out %/farline,$^) $(REAL_SH)
 
 # Guests with an RDMA device: QEMU and Debian's kernel (ci/deps rxe), see ci/rxe-guest.
 RXE_BIN = $(BUILD)/farline $(addprefix $(BUILD)/tests/real/,test_fabric test_fabric_death test_fabric_link)
@@ -141,7 +146,8 @@ smoke-rxe: $(RXE_BIN) ## of that, one boot: the fabric's tests and one scenario
 ASAN_ENV = ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:allow_user_segv_handler=1:detect_stack_use_after_return=0:abort_on_error=1 \
 	UBSAN_OPTIONS=print_stacktrace=1
 check-asan: $(call bin,build-asan,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) build-asan/farline ## all tests with AddressSanitizer and UBSan
-	@FABRICS="tcp sim" $(ASAN_ENV) ci/run-tests asan --build build-asan --timeout 600 $(filter-out %/farline,$^) $(PROGRAM_SH)
+	@FABRICS="tcp sim" $(ASAN_ENV) ci/run-tests asan --build build-asan --timeout 600 $(REAL_LONG) \
+		$(filter-out %/farline,$^) $(PROGRAM_SH)
 
 # With addresses at random places TSan's shadow may not fit: off where this machine lets us.
 check-tsan: $(call bin,build-tsan,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) ## tests with ThreadSanitizer, traps included (exclusions: ci/tsan-excluded.txt)
@@ -181,7 +187,8 @@ lint-files: # names for ci/lint, one list a line
 
 # ---- figures ----------------------------------------------------------------------------------------
 coverage: $(call bin,build-cov,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) build-cov/farline ## line coverage of all tests, at least COVERAGE_MIN percent
-	@FABRICS="tcp sim" ci/coverage build-cov $(COVERAGE_MIN) $(filter-out %/farline,$^) $(PROGRAM_SH)
+	@FABRICS="tcp sim" ci/coverage build-cov $(COVERAGE_MIN) $(REAL_LONG) \
+		$(filter-out %/farline,$^) $(PROGRAM_SH)
 
 bench: $(call bin,$(BUILD),$(BENCH_SRC)) $(BUILD)/farline ## figures against raw code: table and build/bench.json
 	@ci/bench --build $(BUILD) $(filter-out %/farline,$^)
@@ -208,7 +215,7 @@ FORCE:
 .SECONDARY:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: all check unit check-unit check-sim check-real check-rxe check-asan check-tsan check-clang check-cross \
-	fuzz-smoke tidy lint lint-files format coverage bench smoke-rxe demo install clean help FORCE
+.PHONY: all check lanes-common unit check-unit check-sim check-real check-rxe check-asan check-tsan \
+	check-clang check-cross fuzz-smoke tidy lint lint-files format coverage bench smoke-rxe demo install clean help FORCE
 -include $(wildcard $(foreach d,$(BUILD) build-asan build-tsan build-cov build-clang build-fuzz build-arm64 build-s390x,\
 	$(foreach s,emu emu/base emu/mech coherence transport tests/unit tests/sim tests/real tests/support tests/fuzz tests/bench,$(d)/obj/$(s)/*.d)))

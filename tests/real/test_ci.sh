@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The scripts of ci/ must say so when something is wrong: ci/run-tests on programs that fail in each
-# way, ci/deps where it cannot install.
+# way, ci/lanes on lanes that do, ci/deps where it cannot install.
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
@@ -73,6 +73,73 @@ expect "0 1 0" "ran no test" empty
 expect "0 1 0" "ran no test" quiet
 expect "0 1 0" "ran no test"
 expect "1 1 0" "1 passed, 1 failed" good.sh bad.sh
+
+# Two programs at once: each ends only when it has seen the other.
+for me in one two; do
+    program $me.sh <<END
+#!/bin/bash
+touch "$work/saw-$me"
+for _ in {1..100}; do
+    [ -e "$work/saw-one" ] && [ -e "$work/saw-two" ] && exit 0
+    sleep 0.05
+done
+exit 1
+END
+done
+JOBS=2 expect "2 0 0" "2 passed, 0 failed" one.sh two.sh
+
+# A make that knows what lanes do: good ones meet each other, others fail, say nothing or hang.
+program make <<'END'
+#!/bin/bash
+meet()
+{
+    touch "$LANES_DIR/in-$1"
+    for _ in {1..100}; do
+        [ -e "$LANES_DIR/in-$2" ] && break
+        sleep 0.05
+    done
+    [ -e "$LANES_DIR/in-$2" ] && echo "$1 met $2"
+}
+case ${!#} in
+lanes-common) echo 'common parts' ;;
+lint) echo 'lint begins' && meet lint real && echo '2 0 1' >"$LANES_DIR/lint.counts" ;;
+check-real) echo 'real begins' && meet real lint && echo '3 0 0' >"$LANES_DIR/real.counts" ;;
+check-unit) echo '4 1 0' >"$LANES_DIR/unit.counts"; exit 2 ;;
+check-sim) ;;
+check-tsan) exit 2 ;;
+check-asan) echo $$ >"$LANES_DIR/hangs"; exec sleep 60 ;;
+esac
+END
+
+# lanes STATUS TEXT LANE...: exit status, and a text that must be in the output, its lines together
+lanes()
+{
+    local want=$1 text=$2
+    shift 2
+    MAKE=$work/make LANES_DIR=$work/lanes "$top/ci/lanes" "$@" >"$work/out" 2>&1
+    local rc=$?
+    [ $rc -eq "$want" ] && [[ $(<"$work/out") == *"$text"* ]]
+    report $? "ci/lanes $* ends with $want and says '${text//$'\n'/ / }'"
+}
+
+lanes 0 $'lint begins\nlint met real' lint real
+lanes 0 $'real begins\nreal met lint' real lint
+lanes 0 '5 passed, 0 failed, 1 skipped' real lint
+lanes 1 '4 passed, 1 failed, 0 skipped' unit
+lanes 1 'failed: ran no test' sim
+lanes 1 '4 passed, 2 failed, 0 skipped' unit tsan
+lanes 64 "unknown lane 'nonsense'; lanes: rxe lint unit" lint nonsense
+
+MAKE=$work/make LANES_DIR=$work/lanes "$top/ci/lanes" asan tsan >"$work/out" 2>&1 &
+lanes_pid=$!
+for _ in {1..100}; do
+    [ -s "$work/lanes/hangs" ] && break
+    sleep 0.05
+done
+kill -TERM $lanes_pid
+wait $lanes_pid
+[ $? -eq 130 ] && ! kill -0 "$(cat "$work/lanes/hangs")" 2>/dev/null
+report $? "ci/lanes ends its lanes when it is ended"
 
 mkdir "$work/empty-path"
 PATH=$work/empty-path /bin/bash "$top/ci/deps" demo >"$work/out" 2>&1

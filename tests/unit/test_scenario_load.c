@@ -120,10 +120,11 @@ static void endless_scripts_end(void **state)
 {
     (void)state;
     refused("while true do end", FL_EINVAL, "runs too long");
-    /* inside one library call, where no instruction is counted */
+    /* Inside one library call, where no instruction is counted. By processor time, or by the clock
+     * where a busy host gives the script none. */
     refused("local s = (\"a\"):rep (5000) s:find ((\"a*\"):rep (50) .. \"b\")", FL_ETIMEDOUT,
-            "processor time");
-    refused("local s = (\"\"):rep (1 << 60)", FL_ETIMEDOUT, "processor time");
+            "was stopped; ");
+    refused("local s = (\"\"):rep (1 << 60)", FL_ETIMEDOUT, "was stopped; ");
 }
 
 static void greedy_scripts_end(void **state)
