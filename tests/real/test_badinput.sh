@@ -145,7 +145,7 @@ refused 64 'free space\|File too large' "a disk that is full" \
 check $? "a disk that is full: no file"
 refused 64 'dev/full' "a JUnit file on a full disk" \
     "$farline" run good.lua --fabric sim --out junit --junit /dev/full
-refused 64 'links are cut in the simulator only' "a fault that only the simulator has" \
+refused 64 'cut is offered in the simulator only' "a fault that only the simulator has" \
     bash -c "{ cat good.lua; echo 'at \"1ms\" : cut (\"c0\", \"m0\")'; } >cut.lua
         exec '$farline' run cut.lua --out cut"
 [ ! -e cut ]

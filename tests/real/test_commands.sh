@@ -100,7 +100,7 @@ gives 2 'W9 was asked for' "a blind W9 is undecided" \
 gives 0 '^{.*"verdict":"held".*}$' "JSON for programs" "$farline" run small.lua --fabric sim --out j --json
 [ "$(wc -l <out)" = 1 ]
 check $? "JSON for programs is one line a run"
-gives 0 '^ok 4 - small verdict' "TAP" "$farline" run small.lua --fabric sim --out t --tap
+gives 0 '^ok 4 - small seed 1 verdict' "TAP" "$farline" run small.lua --fabric sim --out t --tap
 has '^1\.\.4$' out "TAP has a plan"
 gives 0 'HELD' "extra files" \
     "$farline" run small.lua --fabric sim --out e --junit all.xml --trace all.json
