@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "emu/coord.h"
 
-#include "emu/plan_steps.h"
-
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -107,6 +105,8 @@ static bool all_running(const struct coord *c)
 
 static bool all_done(const struct coord *c)
 {
+    if (coord_restarts_pending(c))
+        return false;
     for (uint16_t i = 0; i < c->p->node_count; i++)
         if (is_compute(c, i) && waits_for(&c->nodes[i]) && !c->nodes[i].done)
             return false;
@@ -185,7 +185,14 @@ static void ended_early(struct coord *c, int rv)
     if (rv != FL_ETIMEDOUT)
         return; /* interrupted, or failed with its reason written */
     name_nodes(c, offsetof(struct coord_node, done), true, names, sizeof(names));
-    c->r->timed_out = true;
+    bool fired = false;
+    for (size_t i = 0; i < c->r->fault_count; i++)
+        fired = fired || c->r->faults[i].fired > 0;
+    /* While a fault is in force it decides nothing that a node hangs; after it does. */
+    if (fired && !coord_in_force(c))
+        c->r->no_progress = true;
+    else
+        c->r->timed_out = true;
     snprintf(c->r->why, sizeof(c->r->why), "run deadline of %llu ms passed while waiting for %s",
              (unsigned long long)(c->p->run_deadline_ns / FL_NS_PER_MS), names);
 }
@@ -246,18 +253,24 @@ static int coord_init(struct coord *c)
         struct result_node *rn = &c->r->nodes[i];
         c->nodes[i].c = c;
         c->nodes[i].idx = i;
+        c->nodes[i].incarnation = 1;
+        c->nodes[i].memory_fd = -1;
         memset(rn, 0, sizeof(*rn));
         snprintf(rn->name, sizeof(rn->name), "%s", c->p->nodes[i].name);
         snprintf(rn->role, sizeof(rn->role), "%s", is_compute(c, i) ? "compute" : "memory");
     }
     c->r->node_count = c->p->node_count;
     coord_steps_init(c);
-    return coord_ext_init(c);
+    int rv = coord_ext_init(c);
+    for (uint16_t i = 0; !rv && i < c->p->node_count; i++)
+        rv = coord_memory_new(&c->nodes[i]);
+    return rv;
 }
 
 static void coord_done(struct coord *c)
 {
     coord_steps_done(c);
+    coord_fault_done(c);
     for (uint16_t i = 0; c->nodes && i < c->p->node_count; i++) {
         ctl_close(&c->nodes[i].conn);
         if (c->nodes[i].grace)
@@ -290,18 +303,17 @@ static int refuse(const struct coord *c)
     const struct plan *p = c->p;
     const struct run_opts *o = c->o;
     struct fl_errmsg *err = c->err;
-    uint16_t cut;
     if (o->tracker && strcmp(o->tracker, "mprotect") != 0)
         return fl_fail(err, FL_EINVAL,
                        "processes use the tracker mprotect; tracker %s needs --fabric sim",
                        o->tracker);
     for (int i = 0; i < p->step_count; i++) {
         const struct plan_step *s = &p->steps[i];
-        if (s->action >= PLAN_CUT && !coord_ext_cuts(c, s, &cut))
+        if (s->action == PLAN_RESTART && c->nodes[s->target].external)
             return fl_fail(err, FL_EINVAL,
-                           "%s:%d: %s is offered in the simulator only; run with --fabric sim, or "
-                           "pause a node instead",
-                           p->file, s->line, plan_step_info(plan_step_kind(s))->name);
+                           "%s:%d: node %s is started by others, who would have to start it "
+                           "again; leave it out of --external",
+                           p->file, s->line, p->nodes[s->target].name);
     }
     return FL_OK;
 }
@@ -329,7 +341,7 @@ int emu_run_real(const struct plan *p, const struct run_opts *o, struct result *
         rv = set_up(c, &go);
     if (!rv && go)
         rv = work(c);
-    tear_down(c, !rv && !c->failed && !c->r->timed_out);
+    tear_down(c, !rv && !c->failed && !c->r->timed_out && !c->r->no_progress);
     coord_done(c);
     signal(SIGPIPE, old);
     free(c);

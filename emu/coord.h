@@ -23,6 +23,7 @@ enum {
     COORD_FINAL_MS = 60000, /* final compare and reports */
     COORD_STOP_MS = 5000,   /* from stop to exit; then SIGKILL */
     COORD_QUERIES = 2,
+    COORD_MEMORY_FD = 4,    /* where a node finds the memory that outlives it */
     COORD_JOBS = 16,        /* calls of the driver at a time */
     COORD_DRIVER_MS = 9000, /* one call of the driver; below RW_SITE_MS: a node may wait for it */
     COORD_WHO_MAX = 64,     /* name of a container */
@@ -40,10 +41,14 @@ struct coord_node {
     bool down;               /* the driver took it off its network */
     pid_t pid;               /* 0: not started or reaped */
     int wstatus;
-    bool exited;        /* reaped; external: its connection is gone */
-    bool lost_judged;   /* its loss has been dealt with */
-    bool planned_death; /* a step of the plan killed it */
-    bool stopped;       /* SIGSTOP took effect */
+    int memory_fd; /* outlives the process: image or record; -1: none */
+    size_t memory_bytes;
+    unsigned incarnation; /* from 1 */
+    bool blank;           /* came back without its image */
+    bool exited;          /* reaped; external: its connection is gone */
+    bool lost_judged;     /* its loss has been dealt with */
+    bool planned_death;   /* a step of the plan killed it */
+    bool stopped;         /* SIGSTOP took effect */
     struct ctl_conn *conn;
     struct event *grace; /* the connection is gone, the process is still there */
     char addr[2 * TP_ADDR_MAX + 1];
@@ -56,8 +61,12 @@ struct coord_node {
 struct coord_step {
     struct coord *c;
     bool begun, ended;
-    int waiter;          /* node that waits in its site for this step, -1: none */
-    struct event *timer; /* AT_TIME, later the end of a pause */
+    bool in_force;                 /* filters, slow, full slots: not undone yet */
+    bool due, respawned;           /* restart */
+    unsigned awaits;               /* ends that have not said that they armed it, a bit each */
+    uint64_t hits[2], hits_before; /* told by the ends; by earlier lives of them */
+    int waiter;                    /* node that waits in its site for this step, -1: none */
+    struct event *timer;           /* AT_TIME, later the end of a pause */
 };
 
 /** A call of the driver. */
@@ -163,7 +172,37 @@ void coord_steps_running(struct coord *c); /* arms AT_TIME */
 void coord_steps_check(struct coord *c);
 void coord_steps_done(struct coord *c);
 
+/** The step is over: its site goes on. @fired: it was done. */
+void coord_step_end(struct coord *c, int i, bool fired);
+/** Its site goes on, the step is not over. */
+void coord_step_release(struct coord *c, int i);
+void coord_step_timer(struct coord *c, struct coord_step *s, event_callback_fn fn,
+                      uint64_t after_ns);
+
+/* coord_fault.c */
+/** Begins a step of one of the kinds from PLAN_CUT on. */
+void coord_fault_begin(struct coord *c, int i);
+/** A node went or came: steps that waited for it. */
+void coord_fault_check(struct coord *c);
+void coord_fault_armed(struct coord_node *n, int i);
+void coord_fault_hit(struct coord_node *n, int i, uint64_t hits);
+/** A restarted node is ready. */
+void coord_node_back(struct coord_node *n);
+/** Memory that outlives a node, if the plan needs it. */
+int coord_memory_new(struct coord_node *n);
+/** A fault is in force that nothing has healed. */
+bool coord_in_force(const struct coord *c);
+bool coord_restarts_pending(const struct coord *c);
+void coord_fault_done(struct coord *c);
+
+/* coord_crash.c */
+/** What is left after a crash, against what its record says; counts for W3. */
+void coord_crash(struct coord *c);
+
 /* coord_final.c */
+/** Asks one node for a page of its chunk. False: no answer. */
+bool coord_image_page(struct coord *c, uint16_t node, uint16_t chunk, uint32_t page,
+                      uint8_t ret[FL_PAGE_BYTES]);
 void coord_take_report(struct coord_node *n, const json_t *m);
 void coord_final(struct coord *c);
 

@@ -332,6 +332,17 @@ static void cross_bytes(struct coord *c)
         oracle_cross_bytes(c->p, c->r, (uint64_t)posted, (uint64_t)arrived);
 }
 
+bool coord_image_page(struct coord *c, uint16_t node, uint16_t chunk, uint32_t page,
+                      uint8_t ret[FL_PAGE_BYTES])
+{
+    ask(c, 1, node, "image_page", "chunk", chunk, page, 1);
+    int rv = coord_wait(c, answered, coord_ms_from_now(COORD_FINAL_MS));
+    const char *hex = rv ? NULL : answer(c, 1, 2 * FL_PAGE_BYTES);
+    bool good = hex && ctl_unhex(hex, ret, FL_PAGE_BYTES);
+    queries_free(c);
+    return good;
+}
+
 void coord_final(struct coord *c)
 {
     struct emu_image img = {0};
@@ -344,6 +355,8 @@ void coord_final(struct coord *c)
         }
     }
     c->r->image_digest = img.digest;
+    if (!rv)
+        coord_crash(c);
     if (!rv)
         coord_broadcast(c, json_pack("{s:s}", "t", "finish"));
     if (!rv)

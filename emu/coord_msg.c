@@ -9,6 +9,7 @@
 
 #include "emu/base/clock.h"
 #include "emu/base/units.h"
+#include "emu/plan_steps.h"
 
 /* --- connections ---------------------------------------------------------------------------- */
 
@@ -56,12 +57,20 @@ void coord_send_plan(struct coord_node *n)
     char trace[600];
     char *text = plan_to_json(c->p);
     snprintf(trace, sizeof(trace), "%s/%s.trace", c->o->out_dir, c->p->nodes[n->idx].name);
-    if (!text || ctl_send(n->conn, json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:I,s:b}", "t", "plan",
-                                             "plan", text, "index", n->idx, "fabric", c->o->fabric,
-                                             "bind", c->o->bind ? c->o->bind : "", "wait",
-                                             c->o->wait ? c->o->wait : "adaptive", "trace",
-                                             n->external ? "" : trace, "epoch_ns",
-                                             (json_int_t)c->epoch_ns, "external", n->external)))
+    json_t *spent = json_array(); /* steps that an earlier life of the node has had */
+    for (int i = 0; i < c->p->step_count; i++)
+        if (c->steps[i].begun)
+            json_array_append_new(spent, json_integer(i));
+    bool again = n->incarnation > 1; /* the trace of its first life stays */
+    if (!text ||
+        ctl_send(n->conn,
+                 json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:I,s:b,s:i,s:i,s:o}", "t", "plan", "plan",
+                           text, "index", n->idx, "fabric", c->o->fabric, "bind",
+                           c->o->bind ? c->o->bind : "", "wait",
+                           c->o->wait ? c->o->wait : "adaptive", "trace",
+                           n->external || again ? "" : trace, "epoch_ns", (json_int_t)c->epoch_ns,
+                           "external", n->external, "incarnation", (int)n->incarnation, "memory_fd",
+                           n->memory_fd >= 0 ? COORD_MEMORY_FD : -1, "spent", spent)))
         coord_fail(c, "cannot send the plan to node %s: out of memory", c->p->nodes[n->idx].name);
     free(text);
 }
@@ -78,7 +87,15 @@ void coord_broadcast(struct coord *c, json_t *m)
 
 /* --- steps of the plan ---------------------------------------------------------------------- */
 
-static void step_end(struct coord *c, int i, bool fired)
+void coord_step_release(struct coord *c, int i)
+{
+    struct coord_step *s = &c->steps[i];
+    if (s->waiter >= 0 && c->nodes[s->waiter].conn)
+        ctl_send(c->nodes[s->waiter].conn, json_pack("{s:s,s:i}", "t", "fired", "step", i));
+    s->waiter = -1;
+}
+
+void coord_step_end(struct coord *c, int i, bool fired)
 {
     struct coord_step *s = &c->steps[i];
     struct result_fault *f = &c->r->faults[i];
@@ -86,11 +103,10 @@ static void step_end(struct coord *c, int i, bool fired)
         return;
     s->ended = true;
     if (fired) {
-        f->fired = 1;
+        f->fired = plan_step_counts_hits(&c->p->steps[i]) ? f->fired : 1;
         f->t_ns = c->t0_ns ? fl_clock_ns() - c->t0_ns : 0;
     }
-    if (s->waiter >= 0 && c->nodes[s->waiter].conn)
-        ctl_send(c->nodes[s->waiter].conn, json_pack("{s:s,s:i}", "t", "fired", "step", i));
+    coord_step_release(c, i);
 }
 
 static void on_pause_over(evutil_socket_t fd, short what, void *arg)
@@ -113,7 +129,8 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-static void arm(struct coord *c, struct coord_step *s, event_callback_fn fn, uint64_t after_ns)
+void coord_step_timer(struct coord *c, struct coord_step *s, event_callback_fn fn,
+                      uint64_t after_ns)
 {
     struct timeval tv = {(time_t)(after_ns / FL_NS_PER_S),
                          (suseconds_t)(after_ns % FL_NS_PER_S / FL_NS_PER_US)};
@@ -170,9 +187,9 @@ void coord_driver_done(struct coord *c, uint16_t node, enum coord_verb verb, int
     /* Both directions of a cut are steps, and one call. */
     for (int i = 0; i < c->p->step_count; i++)
         if (c->steps[i].begun && driven(c, i, &of) == node && of == verb)
-            step_end(c, i, good);
+            coord_step_end(c, i, good);
     if (good && step >= 0 && verb != COORD_KILL && lasts(&c->p->steps[step]))
-        arm(c, &c->steps[step], on_pause_over, c->p->steps[step].for_ns);
+        coord_step_timer(c, &c->steps[step], on_pause_over, c->p->steps[step].for_ns);
     coord_steps_check(c);
     coord_judge_loss(n);
 }
@@ -187,13 +204,13 @@ static bool step_begin_external(struct coord *c, int i)
         return false;
     struct coord_node *t = &c->nodes[node < 0 ? ps->target : node];
     if (t->exited || !t->conn) { /* gone already: the fault cannot fire, the site goes on */
-        step_end(c, i, false);
+        coord_step_end(c, i, false);
         return true;
     }
     t->planned_death = t->planned_death || ps->action == PLAN_KILL;
     if (node < 0) { /* without a driver it can only be asked to die: others were refused */
         if (ps->action != PLAN_KILL || ctl_send(t->conn, json_pack("{s:s}", "t", "die")))
-            step_end(c, i, false);
+            coord_step_end(c, i, false);
         return true;
     }
     if (coord_driver_busy(c, t->idx, verb) || coord_driver_call(c, t->idx, verb, i))
@@ -213,8 +230,13 @@ static void step_begin(struct coord *c, int i, int waiter)
     s->waiter = waiter;
     if (step_begin_external(c, i))
         return;
+    if (ps->action >= PLAN_CUT &&
+        (plan_step_info(plan_step_kind(ps))->pair || t->pid > 0 || ps->action == PLAN_RESTART)) {
+        coord_fault_begin(c, i);
+        return;
+    }
     if (t->pid <= 0) { /* it is gone already: the fault cannot fire, the site goes on */
-        step_end(c, i, false);
+        coord_step_end(c, i, false);
         return;
     }
     switch (ps->action) {
@@ -225,19 +247,13 @@ static void step_begin(struct coord *c, int i, int waiter)
     case PLAN_PAUSE:
         kill(t->pid, SIGSTOP);
         if (ps->for_ns != FL_NEVER && ps->for_ns > 0)
-            arm(c, s, on_pause_over, ps->for_ns);
+            coord_step_timer(c, s, on_pause_over, ps->for_ns);
         break;
     case PLAN_RESUME:
         kill(t->pid, SIGCONT);
-        step_end(c, i, true);
+        coord_step_end(c, i, true);
         break;
-    case PLAN_CUT:
-    case PLAN_HEAL:
-    case PLAN_RESTART:
-    case PLAN_SLOW:
-    case PLAN_SLOTS_FULL:
-    case PLAN_FAULT:
-        step_end(c, i, false); /* refused before the start */
+    default:
         break;
     }
 }
@@ -250,10 +266,11 @@ void coord_steps_check(struct coord *c)
         if (!c->steps[i].begun || c->steps[i].ended)
             continue;
         if (ps->action == PLAN_KILL && t->exited)
-            step_end(c, i, true);
+            coord_step_end(c, i, true);
         else if (ps->action == PLAN_PAUSE && (t->stopped || t->exited))
-            step_end(c, i, t->stopped);
+            coord_step_end(c, i, t->stopped);
     }
+    coord_fault_check(c);
 }
 
 static void on_step_time(evutil_socket_t fd, short what, void *arg)
@@ -284,7 +301,7 @@ void coord_steps_running(struct coord *c)
 {
     for (int i = 0; i < c->p->step_count; i++)
         if (c->p->steps[i].when == PLAN_AT_TIME)
-            arm(c, &c->steps[i], on_step_time, c->p->steps[i].at_ns);
+            coord_step_timer(c, &c->steps[i], on_step_time, c->p->steps[i].at_ns);
 }
 
 void coord_steps_done(struct coord *c)
@@ -311,6 +328,8 @@ static void take_ready(struct coord_node *n, const json_t *m)
     if (n->external)
         n->c->r->nodes[n->idx].pid = (int)json_integer_value(json_object_get(m, "pid"));
     n->ready = true;
+    if (n->incarnation > 1)
+        coord_node_back(n);
 }
 
 static void take_site(struct coord_node *n, const json_t *m)
@@ -335,6 +354,19 @@ static void take_dying(struct coord_node *n, const json_t *m)
         return; /* then it is a crash */
     n->c->steps[i].begun = true;
     n->planned_death = true;
+}
+
+static void take_fault(struct coord_node *n, const char *type, const json_t *m)
+{
+    const json_t *k = json_object_get(m, "step");
+    json_int_t i = json_is_integer(k) ? json_integer_value(k) : -1;
+    json_int_t hits = json_integer_value(json_object_get(m, "hits"));
+    if (i < 0 || i >= n->c->p->step_count || hits < 0)
+        coord_fail(n->c, "node %s tells of a step that is none", n->c->p->nodes[n->idx].name);
+    else if (!strcmp(type, "armed"))
+        coord_fault_armed(n, (int)i);
+    else
+        coord_fault_hit(n, (int)i, (uint64_t)hits);
 }
 
 static void take_failed(struct coord_node *n, const json_t *m)
@@ -366,10 +398,13 @@ static void on_msg(void *arg, struct ctl_conn *conn, const char *type, const jso
         take_ready(n, m);
     } else if (!strcmp(type, "connected")) {
         n->connected = true;
+        coord_fault_check(n->c);
     } else if (!strcmp(type, "running")) {
         n->running = true;
     } else if (!strcmp(type, "site")) {
         take_site(n, m);
+    } else if (!strcmp(type, "armed") || !strcmp(type, "hit")) {
+        take_fault(n, type, m);
     } else if (!strcmp(type, "done")) {
         n->running = n->done = true;
         coord_take_report(n, m);

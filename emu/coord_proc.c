@@ -74,16 +74,18 @@ static int token_pipe(struct coord *c)
 }
 
 /** Between fork and exec: async-signal-safe calls only. */
-static _Noreturn void child(pid_t parent, int token, int log, char *const argv[])
+static _Noreturn void child(pid_t parent, int token, int log, int memory, char *const argv[])
 {
     int null = open("/dev/null", O_RDONLY);
     /* Above the numbers that are given out below, so that none is overwritten too early. */
     int t = fcntl(token, F_DUPFD, 10), l = fcntl(log, F_DUPFD, 10);
+    int m = memory >= 0 ? fcntl(memory, F_DUPFD, 10) : -1;
     if (null < 0 || t < 0 || l < 0 || dup2(null, 0) < 0 || dup2(l, 1) < 0 || dup2(l, 2) < 0 ||
-        dup2(t, 3) < 0)
+        dup2(t, 3) < 0 || (memory >= 0 && dup2(m, COORD_MEMORY_FD) < 0))
         _exit(126);
-    if (close_range(4, ~0U, 0))
-        for (int fd = 4; fd < 1024; fd++)
+    int first = memory >= 0 ? COORD_MEMORY_FD + 1 : COORD_MEMORY_FD;
+    if (close_range((unsigned)first, ~0U, 0))
+        for (int fd = first; fd < 1024; fd++)
             close(fd);
     setpgid(0, 0); /* the terminal's Ctrl-C is for the coordinator, which then ends its nodes */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
@@ -101,7 +103,8 @@ int coord_spawn(struct coord *c, uint16_t idx)
     const char *name = c->p->nodes[idx].name;
     char path[512];
     snprintf(path, sizeof(path), "%s/%s.log", c->o->out_dir, name);
-    int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
+    int anew = n->incarnation > 1 ? 0 : O_TRUNC; /* one log for all lives */
+    int log = open(path, O_WRONLY | O_CREAT | anew | O_APPEND | O_CLOEXEC, 0644);
     if (log < 0)
         return fl_fail(c->err, fl_err_from_errno(errno),
                        "cannot write %s: %s; choose another directory with --out", path,
@@ -113,7 +116,7 @@ int coord_spawn(struct coord *c, uint16_t idx)
     pid_t pid = token < 0 ? -1 : fork();
     int err_no = errno;
     if (pid == 0)
-        child(parent, token, log, argv);
+        child(parent, token, log, n->memory_fd, argv);
     if (token >= 0)
         close(token);
     close(log);

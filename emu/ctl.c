@@ -97,11 +97,13 @@ static void on_auth_deadline(evutil_socket_t fd, short what, void *arg)
     conn_down(arg, FL_ETIMEDOUT, "peer did not authenticate in time");
 }
 
-/** A peer that vanished without a word (its host, its link) has to be noticed. Not for the pipes of
- * tests, which have no such options. */
-static void watch_silence(int fd)
+/** A peer that vanished without a word (its host, its link) has to be noticed; a short message that
+ * follows another must not wait for its answer (40 ms). Not for the pipes of tests, which have no
+ * such options. */
+static void set_options(int fd)
 {
     int on = 1, idle_s = 3, every_s = 1, ms = CTL_SILENCE_MS;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof(every_s));
@@ -132,7 +134,7 @@ struct ctl_conn *ctl_new(struct event_base *base, int fd, const char *name, int 
         conn_free(c);
         return NULL;
     }
-    watch_silence(fd);
+    set_options(fd);
     struct timeval tv = {CTL_AUTH_DEADLINE_MS / 1000, (CTL_AUTH_DEADLINE_MS % 1000) * 1000};
     event_add(c->auth_timer, &tv);
     event_add(c->rd, NULL);

@@ -158,6 +158,7 @@ void node_rma_write(struct fl_env *e, const struct fl_rma *op)
     }
     n->page_grain_bytes += FL_PAGE_BYTES;
     if (n->oracle != NULL) {
+        oracle_on_hand(n->oracle, op, node_buf(n, op->buf));
         oracle_on_post(n->oracle, op, node_buf(n, op->buf));
     }
     op_post(n, op, true);
@@ -322,6 +323,9 @@ static void batch_remember(struct emu_node *n, uint16_t node, const struct fl_ms
 
         b->slots[i] = (struct fl_slot){node, en->chunk, region_page(g, node, en->chunk, en->page)};
         memcpy(b->bytes + (size_t)i * FL_PAGE_BYTES, node_buf(n, en->buf), FL_PAGE_BYTES);
+        struct fl_rma rma = entry_rma(b, i);
+
+        oracle_on_hand(n->oracle, &rma, b->bytes + (size_t)i * FL_PAGE_BYTES);
     }
 }
 

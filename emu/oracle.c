@@ -330,7 +330,6 @@ void oracle_on_post(struct oracle *o, const struct fl_rma *op, const uint8_t *sr
     o->open_bytes += payload_of(op);
     check_order(o, op, p);
     count(o, W4, fl_mask_count(op->mask));
-    oracle_record_post(&o->regions[op->region], op, src);
     if (op->whole) {
         return;
     }

@@ -35,6 +35,9 @@ void oracle_record(struct oracle *o, void *mem);
  * they are lost. */
 uint64_t oracle_crash_page(struct oracle *o, uint16_t region, uint32_t page, const uint8_t *remote);
 
+/** False: nobody ever fetched this page, so the record says nothing of it. */
+bool oracle_crash_known(const struct oracle *o, uint16_t region, uint32_t page);
+
 /* --- the workload's side, any application thread -------------------------------------------- */
 
 /** Shadow memory of a region: the workload writes here *before* each store, at the same offset.
@@ -70,7 +73,9 @@ void oracle_on_period(struct oracle *o, uint16_t region, uint64_t now_ns, uint64
 void oracle_on_closing(struct oracle *o, uint16_t region, uint64_t now_ns, uint64_t late_ns);
 /** @now_ns: less what timers are overdue at this moment; the host, not the device, makes them so. */
 void oracle_on_snap(struct oracle *o, uint16_t region, uint32_t page, uint64_t now_ns);
-/** Lines of a page are handed to the fabric; @src: the page buffer. */
+/** Lines of a page are about to be handed to the fabric: from here on they may arrive. */
+void oracle_on_hand(struct oracle *o, const struct fl_rma *op, const uint8_t *src);
+/** The fabric has them; @src: the page buffer. */
 void oracle_on_post(struct oracle *o, const struct fl_rma *op, const uint8_t *src);
 /** One contiguous span of a posted operation, as the fabric gets it. */
 void oracle_on_span(struct oracle *o, const struct fl_rma *op, uint64_t page_off,

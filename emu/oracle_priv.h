@@ -125,7 +125,6 @@ static inline int oracle_first_diff(const uint8_t *x, const uint8_t *y, fl_mask 
 /* --- oracle_record.c: kept where it outlives the node --- */
 
 void oracle_record_install(struct oregion *g, uint32_t page, fl_mask mask, const uint8_t *src);
-void oracle_record_post(struct oregion *g, const struct fl_rma *op, const uint8_t *src);
 void oracle_record_acked(struct oregion *g, uint32_t page, fl_mask mask, const uint8_t *src);
 
 /* --- oracle_first.c: what is told of the first violation of each check --- */

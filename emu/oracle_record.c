@@ -83,8 +83,9 @@ void oracle_record_install(struct oregion *g, uint32_t page, fl_mask mask, const
     e->known = 1;
 }
 
-void oracle_record_post(struct oregion *g, const struct fl_rma *op, const uint8_t *src)
+void oracle_on_hand(struct oracle *o, const struct fl_rma *op, const uint8_t *src)
 {
+    struct oregion *g = &o->regions[op->region];
     struct orecord *e = g->record != NULL ? &g->record[op->page] : NULL;
 
     if (e == NULL)
@@ -178,6 +179,13 @@ static void batch_seen(struct oracle *o, uint16_t region, uint32_t page, bool ne
         o->crashed[o->crashed_count].node = node;
         o->crashed[o->crashed_count++].new = new;
     }
+}
+
+bool oracle_crash_known(const struct oracle *o, uint16_t region, uint32_t page)
+{
+    const struct oregion *g = &o->regions[region];
+
+    return g->record != NULL && page < g->page_count && g->record[page].known != 0;
 }
 
 uint64_t oracle_crash_page(struct oracle *o, uint16_t region, uint32_t page, const uint8_t *remote)

@@ -152,6 +152,13 @@ void plan_steps_draw(struct plan *p)
     }
 }
 
+bool plan_step_counts_hits(const struct plan_step *s)
+{
+    if (s->action == PLAN_FAULT)
+        return s->fault != TP_FAULT_CLOG;
+    return s->action == PLAN_SLOW || s->action == PLAN_SLOTS_FULL;
+}
+
 bool plan_step_filters(const struct plan_step *s)
 {
     return s->action == PLAN_CUT || s->action == PLAN_FAULT;

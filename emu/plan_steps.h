@@ -61,6 +61,10 @@ void plan_steps_draw(struct plan *p);
 /** The filter that a step on a link is, cuts included. */
 void plan_step_fault(const struct plan_step *s, struct tp_fault *ret);
 
+/** True when the step counts what it really hits; of the others it is enough that they were done
+ * (a cut or clog holds back heartbeats at once). */
+bool plan_step_counts_hits(const struct plan_step *s);
+
 /** True when the step is done by filters in the stacks of both ends of its link. */
 bool plan_step_filters(const struct plan_step *s);
 

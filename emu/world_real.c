@@ -103,6 +103,8 @@ static void loop_peer(void *arg, struct emu_node *n, uint16_t peer, bool up, int
         rw_connected(w);
         return;
     }
+    w->peer_up[peer] = 0;
+    rw_peer_lost(w, peer);
     fl_log(cause ? FL_LOG_WARN : FL_LOG_INFO, "peer %s is down: %s", name, fl_strerror(cause));
     if (w->connecting && !w->connected && w->peer_need[peer]) {
         struct fl_errmsg err;
@@ -139,7 +141,7 @@ static int make_node(struct rw *w, struct fl_errmsg *err)
 {
     struct emu_node_cfg cfg = {.plan = w->plan,
                                .self = w->self,
-                               .incarnation = 1,
+                               .incarnation = w->incarnation,
                                .loop = {.arg = w,
                                         .now_ns = now_ns,
                                         .wake_at = wake_at,
@@ -149,7 +151,9 @@ static int make_node(struct rw *w, struct fl_errmsg *err)
                                         .answer = loop_answer},
                                .trace = w->trace,
                                .tracker = w->trk,
-                               .oracles = true};
+                               .oracles = true,
+                               .image = w->image,
+                               .record = w->record};
     return emu_node_new(&cfg, &w->node, err);
 }
 
@@ -157,13 +161,17 @@ static int make_port(struct rw *w, struct tp_addr *ret_addr, struct fl_errmsg *e
 {
     struct tp_cfg cfg;
     emu_node_port_cfg(w->plan, w->self, &cfg);
-    cfg.incarnation = 1;
+    cfg.incarnation = w->incarnation;
     cfg.provider = w->fabric;
     cfg.bind = w->bind[0] != '\0' ? w->bind : NULL;
     cfg.wait = w->wait;
     ctl_key_derive(w->key, "farline fabric", cfg.key);
-    const struct tp_handler h = emu_node_handler(w->node);
-    int rv = tp_ofi_new(w->base, &cfg, &h, &w->port, err);
+    struct tp_handler h = emu_node_handler(w->node);
+    int rv = rw_filters_make(w, &cfg, &h, err);
+    if (!rv)
+        rv = tp_ofi_new(w->base, &cfg, &h, &w->port, err);
+    if (!rv && w->filters)
+        w->port = tp_filters_over(w->filters, w->port);
     if (!rv)
         rv = emu_node_attach(w->node, w->port, err);
     if (!rv)
@@ -229,6 +237,8 @@ static void run_node(struct rw *w)
     if (w->node && w->soon) {
         w->soon = false;
         emu_node_run(w->node);
+        if (w->any_fault)
+            rw_hits_tell(w, true);
     }
 }
 

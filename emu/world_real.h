@@ -17,6 +17,7 @@
 #include "emu/outputs.h"
 #include "emu/result.h"
 #include "emu/workload.h"
+#include "transport/filter.h"
 
 enum {
     RW_CONNECT_MS = 10000, /* to reach the coordinator, unless --join-deadline says */
@@ -44,6 +45,19 @@ struct rw_thread {
     uint8_t buf[FL_PAGE_BYTES];
 };
 
+/** A step of the plan as far as this node has part in it. */
+struct rw_fault {
+    bool spent; /* fired in an earlier life of this node */
+    bool armed, ever;
+    uint64_t from, hits, told; /* device's count at the beginning, at the end; told so far */
+};
+
+/** A peer that was restarted. */
+struct rw_back {
+    bool wanted; /* to be connected as soon as the old connection is gone */
+    struct tp_addr addr;
+};
+
 struct rw {
     struct event_base *base;
     struct ctl_conn *conn;
@@ -69,6 +83,15 @@ struct rw {
 
     uint8_t *peer_need, *peer_up;
     bool connecting, connected;
+
+    struct tp_filters *filters; /* between node and port; NULL: the plan needs none */
+    struct event *filter_ev, *reconnect_ev;
+    struct rw_fault faults[PLAN_STEPS_MAX];
+    bool any_fault;
+    uint64_t incarnation;
+    uint8_t *image; /* memory nodes: outlives this process; NULL: not kept */
+    void *record;   /* compute nodes: the same for what the oracles know */
+    struct rw_back *back;
 
     struct rw_thread *threads;
     unsigned thread_count;
@@ -98,6 +121,22 @@ void rw_connected(struct rw *w);
 void rw_report(struct rw *w, const char *type);
 /** A step of the plan fires at this site; see emu_loop.site. */
 void rw_site(void *arg, struct emu_node *n, enum fl_site site, uint64_t nth);
+
+/* world_real_fault.c */
+/** A stack of filters, if the plan has any; @h: the node's handlers, then what the port is made
+ * with. */
+int rw_filters_make(struct rw *w, const struct tp_cfg *cfg, struct tp_handler *h,
+                    struct fl_errmsg *err);
+/** Arms or disarms this node's part of a step. */
+void rw_step_set(struct rw *w, int step, bool on);
+/** Tells the coordinator how often faults have hit; @first_only: only that they did. */
+void rw_hits_tell(struct rw *w, bool first_only);
+/** This node's part of a step at one of its sites. */
+void rw_site_faults(struct rw *w, int step);
+/** Maps what the coordinator keeps beyond this process; @fd -1: nothing. */
+int rw_memory_map(struct rw *w, int fd, struct fl_errmsg *err);
+void rw_peer_back(struct rw *w, uint16_t peer, const struct tp_addr *addr);
+void rw_peer_lost(struct rw *w, uint16_t peer);
 
 /* world_real_work.c */
 void rw_start(struct rw *w);                               /* opens the regions */

@@ -65,6 +65,18 @@ static int take_settings(struct rw *w, const json_t *m, struct fl_errmsg *err)
     w->external = json_is_true(json_object_get(m, "external"));
     if (!w->bind[0]) /* its own comes first */
         snprintf(w->bind, sizeof(w->bind), "%s", text_of(m, "bind"));
+    int64_t incarnation = number_of(m, "incarnation", UINT32_MAX);
+    w->incarnation = incarnation > 1 ? (uint64_t)incarnation : 1;
+    const json_t *spent = json_object_get(m, "spent");
+    for (size_t k = 0; k < json_array_size(spent); k++) {
+        const json_t *v = json_array_get(spent, k);
+        json_int_t i = json_is_integer(v) ? json_integer_value(v) : -1;
+        if (i >= 0 && i < w->plan->step_count)
+            w->faults[i].spent = true;
+    }
+    rv = rw_memory_map(w, (int)number_of(m, "memory_fd", 65535), err);
+    if (rv)
+        return rv;
     for (int i = 0; i < 3; i++)
         if (!strcmp(text_of(m, "wait"), wait_names[i]))
             w->wait = i;
@@ -359,6 +371,7 @@ static void report_checks(struct rw *w, json_t *checks)
 void rw_report(struct rw *w, const char *type)
 {
     json_t *metrics = json_object(), *run = json_object(), *checks = json_array();
+    rw_hits_tell(w, false);
     emu_node_metrics(w->node, add_metric, metrics);
     report_regions(w, run);
     report_threads(w, run, metrics);
@@ -402,14 +415,40 @@ void rw_site(void *arg, struct emu_node *n, enum fl_site site, uint64_t nth)
     (void)n;
     for (int i = 0; i < w->plan->step_count; i++) {
         const struct plan_step *s = &w->plan->steps[i];
-        if (s->when != PLAN_AT_SITE || s->node != w->self || s->site != site || s->nth != nth)
+        if (s->when != PLAN_AT_SITE || s->node != w->self || s->site != site || s->nth != nth ||
+            w->faults[i].spent)
             continue;
+        w->faults[i].spent = true;
         if (w->history)
             history_flush(w->history);
         if (s->action == PLAN_KILL && s->target == w->self)
             die(w, i);
+        rw_site_faults(w, i);
         site_ask(w, i);
     }
+}
+
+static void take_arm(struct rw *w, const json_t *m)
+{
+    int64_t step = number_of(m, "step", w->plan->step_count - 1);
+    bool on = json_is_true(json_object_get(m, "on"));
+    if (step < 0)
+        give_up(w, FL_EPROTO, "the coordinator arms a step that the plan does not have");
+    rw_step_set(w, (int)step, on);
+    if (on)
+        ctl_send(w->conn, json_pack("{s:s,s:I}", "t", "armed", "step", (json_int_t)step));
+}
+
+/** A node that was killed is back, at another address. */
+static void take_peer(struct rw *w, const json_t *m)
+{
+    int64_t node = number_of(m, "node", w->plan->node_count - 1);
+    const char *hex = text_of(m, "addr");
+    struct tp_addr a = {.len = (uint16_t)(strlen(hex) / 2)};
+    if (node < 0 || a.len > TP_ADDR_MAX || !ctl_unhex(hex, a.bytes, a.len))
+        give_up(w, FL_EPROTO, "the address of a restarted node cannot be read");
+    if (w->peer_need[node] && w->plan->nodes[w->self].role == PLAN_COMPUTE)
+        rw_peer_back(w, (uint16_t)node, &a);
 }
 
 /* --- messages ------------------------------------------------------------------------------- */
@@ -427,6 +466,10 @@ static void on_msg(void *arg, struct ctl_conn *conn, const char *type, const jso
     } else if (!strcmp(type, "finish") && w->node) {
         if (w->plan->nodes[w->self].role == PLAN_MEMORY)
             rw_report(w, "report");
+    } else if (!strcmp(type, "arm") && w->node) {
+        take_arm(w, m);
+    } else if (!strcmp(type, "peer") && w->node) {
+        take_peer(w, m);
     } else if (!strcmp(type, "die") && w->external) {
         die(w, -1);
     } else if (!strcmp(type, "stop")) {

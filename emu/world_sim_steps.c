@@ -181,12 +181,6 @@ static void act(struct ws *w, uint16_t i)
 
 /* --- moments -------------------------------------------------------------------------------- */
 
-/** Whether doing it is all there is to count: the others count what they really hit. */
-static bool fires_at_once(enum plan_action a)
-{
-    return a <= PLAN_HEAL;
-}
-
 static void fire(struct ws *w, uint16_t i)
 {
     const struct plan_step *s = &w->p->steps[i];
@@ -197,7 +191,7 @@ static void fire(struct ws *w, uint16_t i)
     w->fired[i] = true;
     if (!k->pair && s->action != PLAN_RESTART && w->nodes[s->target].dead)
         return; /* it is gone already: the fault cannot fire */
-    f->fired = fires_at_once(s->action);
+    f->fired = !plan_step_counts_hits(s) && s->action != PLAN_RESTART;
     f->t_ns = ws_now(w) - w->t0_ns;
     struct fl_trace_rec rec = {.t_ns = ws_now(w),
                                .node = s->target,
@@ -266,8 +260,7 @@ static uint64_t hits_of(const struct ws *w, uint16_t i)
 void ws_steps_count(struct ws *w)
 {
     for (uint16_t i = 0; i < w->p->step_count; i++) {
-        enum plan_action a = w->p->steps[i].action;
-        if (w->fired[i] && (a == PLAN_FAULT || a == PLAN_SLOW || a == PLAN_SLOTS_FULL))
+        if (w->fired[i] && plan_step_counts_hits(&w->p->steps[i]))
             w->r->faults[i].fired = hits_of(w, i);
     }
 }

@@ -145,11 +145,11 @@ refused 64 'free space\|File too large' "a disk that is full" \
 check $? "a disk that is full: no file"
 refused 64 'dev/full' "a JUnit file on a full disk" \
     "$farline" run good.lua --fabric sim --out junit --junit /dev/full
-refused 64 'cut is offered in the simulator only' "a fault that only the simulator has" \
-    bash -c "{ cat good.lua; echo 'at \"1ms\" : cut (\"c0\", \"m0\")'; } >cut.lua
-        exec '$farline' run cut.lua --out cut"
-[ ! -e cut ]
-check $? "a fault that only the simulator has: no file"
+refused 64 'cannot be dead then' "a restart of a node that nothing has killed" \
+    bash -c "{ cat good.lua; echo 'at \"start\" : restart (\"m0\")'; } >back.lua
+        exec '$farline' run back.lua --out back"
+[ ! -e back ]
+check $? "a restart of a node that nothing has killed: no file"
 
 echo "1..$n"
 exit $bad

@@ -323,16 +323,75 @@ static void a_paused_node_goes_on(void **state)
     unload(&x);
 }
 
-static void cutting_a_link_is_refused_before_the_start(void **state)
+/* Filters at both ends: nothing passes, then everything goes on over the same connection, or the
+ * connection broke with what was lost on it; either way the run ends and nothing is wrong. */
+static void a_cut_link_heals(void **state)
 {
     (void)state;
     struct run x;
-    load(&x, WORK(300) "link (\"c0\", \"m0\") { delay = \"5us\", rate = \"10G\" }\n"
-                       "at (event (\"c0.page_fetched\", 5)) : cut (\"c0\", \"m0\")\n" CHECKS);
-    assert_int_equal(run(&x), FL_EINVAL);
-    assert_non_null(strstr(x.err.text, "scenario.lua:"));
-    assert_non_null(strstr(x.err.text, "--fabric sim"));
+    load(&x,
+         WORK(3000) "at (event (\"c0.page_fetched\", 40)) : cut (\"c0\", \"m0\", { for_ = \"50ms\" "
+                    "})\n" CHECKS);
+    assert_int_equal(run(&x), FL_OK);
     assert_nobody_left();
+    assert_int_equal(x.r->faults[0].fired, 1);
+    assert_int_equal(x.r->faults[1].fired, 1);
+    assert_int_equal(judge(&x), EMU_HELD);
+    unload(&x);
+}
+
+/* A fault at a site of the memory node concerns the stack of the compute node. */
+static void a_fault_at_the_far_end_hits(void **state)
+{
+    (void)state;
+    struct run x;
+    load(&x, WORK(3000) "at (event (\"m0.lease\", 1)) : delay_completion (\"c0\", \"m0\", { by = "
+                        "\"2ms\", count = 3 })\n"
+                        "expect \"close.heap\" : is(\"FL_OK\")\n" CHECKS);
+    assert_int_equal(run(&x), FL_OK);
+    assert_nobody_left();
+    assert_int_equal(x.r->faults[0].fired, 3);
+    assert_int_equal(judge(&x), EMU_HELD);
+    unload(&x);
+}
+
+/* It is spawned again, with its image, and dies once more while it comes back. */
+static void a_killed_memory_node_comes_back(void **state)
+{
+    (void)state;
+    for (int again = 0; again < 2; again++) {
+        struct run x;
+        load(&x, again ? WORK(200000) "at (event (\"c0.flush_ack\", 60)) : kill (\"m0\")\n"
+                                      "at (event (\"c0.peer_lost\", 1)) : restart (\"m0\")\n"
+                                      "at (event (\"m0.restart\", 1)) : kill (\"m0\")\n"
+                                      "check { \"W3\", \"W7\" }\n"
+                       : WORK(200000) "at (event (\"c0.flush_ack\", 60)) : kill (\"m0\")\n"
+                                      "at (event (\"c0.peer_lost\", 1)) : restart (\"m0\")\n"
+                                      "expect \"close.heap\" : is(\"FL_EPEERDEAD\")\n"
+                                      "check { \"W3\", \"W7\" }\n");
+        assert_int_equal(run(&x), FL_OK);
+        assert_nobody_left();
+        assert_int_equal(x.r->faults[0].fired, 1);
+        assert_int_equal(x.r->faults[again ? 2 : 1].fired, 1);
+        if (!again)
+            assert_int_equal(judge(&x), EMU_HELD);
+        unload(&x);
+    }
+}
+
+/* W-f7: what it has left is read from memory that outlives the process. */
+static void a_crashed_compute_node_says_what_it_cost(void **state)
+{
+    (void)state;
+    struct run x;
+    load(&x, WORK(200000) "at (event (\"c0.flush_post\", 90)) : kill (\"c0\")\n"
+                          "expect \"lost_lines\" : above (0)\n"
+                          "check { \"W3\" }\n");
+    assert_int_equal(run(&x), FL_OK);
+    assert_nobody_left();
+    assert_int_equal(x.r->faults[0].fired, 1);
+    assert_int_equal(judge(&x), EMU_HELD);
+    assert_true(x.r->check_count == 1 && x.r->checks[0].checked > 0);
     unload(&x);
 }
 
@@ -667,7 +726,10 @@ int main(int argc, char **argv)
         T(a_node_killed_in_its_own_site_dies_there),
         T(a_site_that_is_never_passed_is_undecided),
         T(a_paused_node_goes_on),
-        T(cutting_a_link_is_refused_before_the_start),
+        T(a_cut_link_heals),
+        T(a_fault_at_the_far_end_hits),
+        T(a_killed_memory_node_comes_back),
+        T(a_crashed_compute_node_says_what_it_cost),
         T(a_crash_becomes_a_verdict),
         T(an_interrupt_ends_every_node),
         T(a_killed_coordinator_takes_its_nodes_along),

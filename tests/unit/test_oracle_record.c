@@ -88,6 +88,7 @@ static void acknowledged_lines_must_be_there(void **state)
     setup(&f, WB_DIRECT);
     struct fl_rma op = write_of(0, 2, 1, 0);
     store(&f, 0, 1, 7, f.page);
+    oracle_on_hand(f.o, &op, f.page);
     oracle_on_post(f.o, &op, f.page);
     oracle_on_done(f.o, &op, f.page, FL_OK, 0);
     memset(remote + FL_LINE_BYTES, 7, FL_LINE_BYTES);
@@ -111,6 +112,7 @@ static void what_was_under_way_may_be_either(void **state)
     struct fl_rma op = write_of(0, 6, 1, 0);
     store(&f, 0, 1, 7, f.page);
     store(&f, 0, 2, 9, f.page);
+    oracle_on_hand(f.o, &op, f.page);
     oracle_on_post(f.o, &op, f.page);
     store(&f, 0, 3, 4, f.page); /* after the snapshot */
     struct oracle *reader = oracle_new(f.p, 0, NULL);
@@ -137,7 +139,9 @@ static void a_batch_is_there_as_a_whole_or_not_at_all(void **state)
     struct fl_rma a = write_of(0, 2, 1, 5), b = write_of(1, 2, 1, 5);
     store(&f, 0, 1, 7, f.page);
     store(&f, 1, 1, 7, f.page);
+    oracle_on_hand(f.o, &a, f.page);
     oracle_on_post(f.o, &a, f.page);
+    oracle_on_hand(f.o, &b, f.page);
     oracle_on_post(f.o, &b, f.page);
     assert_int_equal(oracle_crash_page(f.o, 0, 0, f.page), 0);
     assert_int_equal(oracle_crash_page(f.o, 0, 1, f.page), 0);
@@ -157,11 +161,13 @@ static void several_versions_decide_nothing(void **state)
     setup(&f, WB_DIRECT);
     struct fl_rma op = write_of(0, 2, 1, 0);
     store(&f, 0, 1, 7, f.page);
+    oracle_on_hand(f.o, &op, f.page);
     oracle_on_post(f.o, &op, f.page);
     oracle_on_done(f.o, &op, f.page, FL_ETIMEDOUT, 0);
     oracle_on_fence(f.o, 1, FL_OK);
     op.seq = 2;
     store(&f, 0, 1, 8, f.page);
+    oracle_on_hand(f.o, &op, f.page);
     oracle_on_post(f.o, &op, f.page);
     memset(remote + FL_LINE_BYTES, 7, FL_LINE_BYTES);
     assert_int_equal(oracle_crash_page(f.o, 0, 0, remote), 1);

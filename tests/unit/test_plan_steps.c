@@ -89,6 +89,9 @@ static void a_step_becomes_a_filter(void **state)
     assert_int_equal(f.from, f.to);
     assert_int_equal(f.count, 2);
     assert_false(plan_step_filters(&p->steps[3]));
+    assert_true(plan_step_counts_hits(&p->steps[0]));
+    assert_false(plan_step_counts_hits(&p->steps[1]));
+    assert_false(plan_step_counts_hits(&p->steps[3]));
     free(p);
 }
 
