@@ -46,6 +46,10 @@ void emu_node_port_cfg(const struct plan *p, uint16_t self, struct tp_cfg *ret)
                            .connect_deadline_ns = CONNECT_DEADLINE_NS,
                            .fence_deadline_ns = FENCE_DEADLINE_NS,
                            .announce = asked(p, "W5"),
+                           .rdma = {.set = true,
+                                    .retry = (uint8_t)p->rdma_retry,
+                                    .rnr_retry = (uint8_t)p->rdma_rnr_retry,
+                                    .ack_timeout_ns = p->rdma_ack_timeout_ns},
                            .plants = p->plants};
 }
 

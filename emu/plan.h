@@ -148,6 +148,8 @@ struct plan {
     uint64_t seed;
     uint64_t run_deadline_ns;
     uint64_t heartbeat_ns, heartbeat_miss_ns;
+    uint64_t rdma_ack_timeout_ns; /* verbs; see struct tp_rdma */
+    uint16_t rdma_retry, rdma_rnr_retry;
     uint16_t node_count, link_count, region_count, workload_count, step_count, expect_count,
         check_count, variant_count;
     bool same_image; /* all variants must leave equal images: W9 */

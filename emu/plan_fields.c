@@ -45,6 +45,12 @@ static const struct plan_field run_fields[] = {
          60 * FL_NS_PER_S, "idle peers are probed this often"),
     TIME("heartbeat_miss", "heartbeat_miss_ns", struct plan, heartbeat_miss_ns, false, "500ms",
          FL_NS_PER_MS, 600 * FL_NS_PER_S, "a peer silent for this long counts as down"),
+    COUNT("rdma_retry", "rdma_retry", struct plan, rdma_retry, PLAN_ROLE_ANY, "7", 0, 7,
+          "how often a device sends again before the connection breaks (verbs)"),
+    COUNT("rdma_rnr_retry", "rdma_rnr_retry", struct plan, rdma_rnr_retry, PLAN_ROLE_ANY, "7", 0, 7,
+          "the same when the peer has no receive posted; 7: without end (verbs)"),
+    TIME("rdma_ack_timeout", "rdma_ack_timeout_ns", struct plan, rdma_ack_timeout_ns, false, "0", 0,
+         8 * FL_NS_PER_S, "when a device sends again; 0: the kernel's own, about 2 s (verbs)"),
 };
 
 static const struct plan_field node_fields[] = {

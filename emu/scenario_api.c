@@ -567,7 +567,9 @@ static int api_same_image(lua_State *L)
 
 void scn_api_objects(lua_State *L)
 {
-    static const char *const run_keys[] = {"seed", "deadline", "heartbeat", "heartbeat_miss"};
+    static const char *const run_keys[] = {
+        "seed",       "deadline",       "heartbeat",       "heartbeat_miss",
+        "rdma_retry", "rdma_rnr_retry", "rdma_ack_timeout"};
     static const luaL_Reg fns[] = {{"title", api_title},
                                    {"node", api_node},
                                    {"link", api_link},

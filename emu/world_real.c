@@ -108,7 +108,14 @@ static void loop_peer(void *arg, struct emu_node *n, uint16_t peer, bool up, int
     fl_log(cause ? FL_LOG_WARN : FL_LOG_INFO, "peer %s is down: %s", name, fl_strerror(cause));
     if (w->connecting && !w->connected && w->peer_need[peer]) {
         struct fl_errmsg err;
-        fl_fail(&err, cause, "cannot connect to %s: %s", name, fl_strerror(cause));
+        bool pins = cause == FL_ENOMEM && strcmp(w->fabric, "verbs") == 0;
+        if (pins) /* what a connection takes is registered */
+            cause = FL_EUNSUPPORTED;
+        fl_fail(&err, cause, "cannot connect to %s: %s%s", name, fl_strerror(cause),
+                pins
+                    ? ": no more memory can be pinned for the device; raise the limit with `ulimit "
+                      "-l unlimited` (containers: --ulimit memlock=-1)"
+                    : "");
         rw_tell_failure(w, cause ? cause : FL_ECONN, err.text);
         rw_exit(1);
     }

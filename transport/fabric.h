@@ -25,6 +25,14 @@ struct tp_addr {
     uint8_t bytes[TP_ADDR_MAX]; /* fabric's own form; opaque to callers, travels as hex */
 };
 
+/** What an RDMA device does by itself when nothing comes back; other fabrics ignore it. */
+struct tp_rdma {
+    bool set;                /* false: the provider's own numbers */
+    uint8_t retry;           /* 0..7: sent again before the connection breaks */
+    uint8_t rnr_retry;       /* 0..6 times when the peer has no receive posted; 7: without end */
+    uint64_t ack_timeout_ns; /* rounded up to 4096 ns x 2^n; 0: the kernel's own, about 2 s */
+};
+
 struct tp_cfg {
     uint16_t self;             /* index of this node in the plan */
     uint16_t nodes;            /* number of nodes in the plan */
@@ -41,6 +49,7 @@ struct tp_cfg {
     uint64_t fence_deadline_ns;
     int wait;      /* 0 adaptive, 1 block, 2 spin: as enum coh_wait */
     bool announce; /* one-sided writes carry their byte count to the target's ledger */
+    struct tp_rdma rdma;
     struct fl_plants plants;
 };
 

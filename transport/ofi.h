@@ -248,6 +248,19 @@ void tpo_dev_any_port(struct fi_info *info);
 /** Nearest of our errors for a positive libfabric error number. */
 int tpo_err(int fi_err);
 
+/* ofi_why.c: what is missing --------------------------------------------------------------------- */
+
+/** Why there is no verbs endpoint on @bind, and the remedy. @root: "" but in tests. */
+void tpo_verbs_why(const char *root, const char *bind, char *ret, size_t len);
+
+/* ofi_rdma.c: how often an RDMA device sends again ------------------------------------------------ */
+
+/** Numbers for the connections that this thread makes from now on. */
+void tpo_rdma_use(const struct tp_rdma *r);
+
+/** n of the shortest 4096 ns x 2^n that is not shorter; 1 to 31. */
+uint8_t tpo_rdma_exponent(uint64_t timeout_ns);
+
 /* ofi_fds.c: close-on-exec ---------------------------------------------------------------------- */
 
 /** Sets close-on-exec on descriptors opened since the port was made. */
@@ -255,6 +268,13 @@ void tpo_cloexec_before(struct tpo_port *p);
 void tpo_cloexec(struct tpo_port *p);
 
 /* ofi_ep.c: one endpoint ----------------------------------------------------------------------- */
+
+/** What the connections to one peer take: memory that stays registered, and entries of the queues. */
+struct tpo_cost {
+    size_t registered_bytes;
+    uint32_t queue_entries;
+};
+void tpo_conn_cost(const struct tp_cfg *cfg, struct tpo_cost *ret);
 
 /** A fresh endpoint with receives posted. @info: of the connection request or with the address to
  * connect to. @ret_rc: libfabric's error. NULL on failure. */

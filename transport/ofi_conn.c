@@ -68,6 +68,7 @@ static int start_one(struct tpo_peer *peer, uint8_t cls, struct fi_info *info)
     struct tp_hello h = my_hello(peer, TP_HELLO_REQUEST, cls);
     tp_hello_encode(&h, peer->port->cfg.key, NULL, hello);
     memcpy(ep->request_mac, hello + TP_HELLO_MAC_AT, TP_MAC_BYTES);
+    tpo_rdma_use(&peer->port->cfg.rdma);
     return fi_connect(ep->fid, peer->addr.bytes, hello, sizeof(hello));
 }
 
@@ -156,6 +157,7 @@ static int accept_one(struct tpo_peer *peer, struct tpo_request *req)
     learn(ep, &req->hello);
     struct tp_hello h = my_hello(peer, TP_HELLO_ANSWER, cls);
     tp_hello_encode(&h, peer->port->cfg.key, req->mac, answer);
+    tpo_rdma_use(&peer->port->cfg.rdma);
     return fi_accept(ep->fid, answer, sizeof(answer));
 }
 
@@ -348,6 +350,7 @@ bool tpo_eq_drain(struct tpo_port *p)
     uint32_t event;
     bool any = false;
 
+    tpo_rdma_use(&p->cfg.rdma); /* connections go on inside the call */
     for (int i = 0; i < EQ_EVENTS_MAX; i++) {
         ssize_t n = fi_eq_read(p->eq, &event, &e, sizeof(e), 0);
         if (n == -FI_EAVAIL) {

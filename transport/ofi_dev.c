@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <openssl/rand.h>
 
@@ -148,28 +149,54 @@ out:
     return rc == 0 && *ret == NULL ? -FI_ENOMEM : rc;
 }
 
+/** Registered memory is pinned, and only so much may be. */
+static int pins_failed(struct fl_errmsg *err, const char *what)
+{
+    struct rlimit lim = {.rlim_cur = RLIM_INFINITY};
+    char limit[48] = "there is no limit of it (ulimit -l)";
+
+    (void)getrlimit(RLIMIT_MEMLOCK, &lim);
+    if (lim.rlim_cur != RLIM_INFINITY)
+        snprintf(limit, sizeof(limit), "its limit is %llu KiB (ulimit -l)",
+                 (unsigned long long)lim.rlim_cur / 1024);
+    return fl_fail(
+        err, FL_EUNSUPPORTED,
+        "%s: no more memory can be pinned, as an RDMA device needs it; %s: raise it with "
+        "`ulimit -l unlimited` (containers: --ulimit memlock=-1), give the machine more "
+        "memory, or make the region smaller",
+        what, limit);
+}
+
 static int fail(struct tpo_port *p, struct fl_errmsg *err, int rc, const char *what)
 {
+    bool verbs = strcmp(p->cfg.provider, "verbs") == 0;
     int e = tpo_err(-rc);
 
+    if (e == FL_EUNSUPPORTED && verbs) {
+        char why[256];
+        tpo_verbs_why("", p->cfg.bind, why, sizeof(why));
+        return fl_fail(err, e, "%s: libfabric offers no \"verbs\" endpoint on %s: %s", what,
+                       p->cfg.bind, why);
+    }
     if (e == FL_EUNSUPPORTED)
         return fl_fail(err, e,
                        "%s: libfabric offers no \"%s\" endpoint on %s (%s); run `farline doctor` "
                        "to see which fabrics this machine has",
                        what, p->cfg.provider, p->cfg.bind, fi_strerror(-rc));
+    if (verbs && e == FL_ENOMEM)
+        return pins_failed(err, what);
     if (e == FL_EPERM || e == FL_ENOMEM)
-        return fl_fail(err, e,
-                       "%s: %s; registered memory is pinned on this fabric: raise the limit with "
-                       "`ulimit -l unlimited` or make the region smaller",
-                       what, fi_strerror(-rc));
+        return fl_fail(err, e, "%s: %s; make the region smaller", what, fi_strerror(-rc));
     return fl_fail(err, e, "%s on \"%s\": %s; run `farline doctor`", what, p->cfg.provider,
                    fi_strerror(-rc));
 }
 
 static size_t cq_entries(const struct tpo_port *p)
 {
-    size_t per_peer = p->cfg.window_ops + (size_t)2 * FL_CLASSES * (p->cfg.credits + TPO_RESERVE);
-    size_t want = per_peer * (size_t)(p->cfg.nodes - 1);
+    struct tpo_cost cost;
+
+    tpo_conn_cost(&p->cfg, &cost);
+    size_t want = cost.queue_entries * (size_t)(p->cfg.nodes - 1);
 
     return want < CQ_ENTRIES_MIN ? CQ_ENTRIES_MIN : want > CQ_ENTRIES_MAX ? CQ_ENTRIES_MAX : want;
 }

@@ -15,13 +15,28 @@
  * fi_shutdown; a provider that never does only delays the end by this. */
 #define RETIRE_WAIT_NS (20 * FL_NS_PER_MS)
 
+static uint32_t buf_bytes(unsigned cls)
+{
+    size_t big = TP_FRAME_BYTES + tp_wire_max();
+
+    return cls == FL_BULK ? (uint32_t)((big + 63) & ~(size_t)63) : TPO_SMALL_BYTES;
+}
+
+void tpo_conn_cost(const struct tp_cfg *cfg, struct tpo_cost *ret)
+{
+    uint32_t bufs = (uint32_t)cfg->credits + TPO_RESERVE;
+
+    *ret = (struct tpo_cost){.queue_entries = cfg->window_ops + 2 * FL_CLASSES * bufs};
+    for (unsigned c = 0; c < FL_CLASSES; c++)
+        ret->registered_bytes += (size_t)2 * bufs * buf_bytes(c);
+}
+
 static int ep_buffers(struct tpo_ep *ep)
 {
     struct tpo_port *p = ep->port;
-    size_t big = TP_FRAME_BYTES + tp_wire_max();
 
     ep->buf_count = (uint32_t)p->cfg.credits + TPO_RESERVE;
-    ep->buf_bytes = ep->cls == FL_BULK ? (uint32_t)((big + 63) & ~(size_t)63) : TPO_SMALL_BYTES;
+    ep->buf_bytes = buf_bytes(ep->cls);
     ep->mem_bytes = (size_t)2 * ep->buf_count * ep->buf_bytes;
     ep->rx = calloc(ep->buf_count, sizeof(*ep->rx));
     ep->tx = calloc(ep->buf_count, sizeof(*ep->tx));

@@ -225,6 +225,18 @@ static void fabric_errors_map_to_ours(void **state)
     assert_int_equal(tpo_err(FI_ECANCELED), FL_ECONN);
 }
 
+/* 4096 ns x 2^n, never shorter than asked for. */
+static void acknowledgement_timeouts_are_rounded_up(void **state)
+{
+    (void)state;
+    assert_int_equal(tpo_rdma_exponent(1), 1);
+    assert_int_equal(tpo_rdma_exponent(8192), 1);
+    assert_int_equal(tpo_rdma_exponent(8193), 2);
+    assert_int_equal(tpo_rdma_exponent(67 * FL_NS_PER_MS), 14);
+    assert_int_equal(tpo_rdma_exponent(68 * FL_NS_PER_MS), 15);
+    assert_int_equal(tpo_rdma_exponent(UINT64_MAX), 31);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +247,7 @@ int main(void)
         cmocka_unit_test(listening_gives_an_address_and_close_on_exec),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(fabric_errors_map_to_ours),
+        cmocka_unit_test(acknowledgement_timeouts_are_rounded_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
