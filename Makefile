@@ -193,6 +193,12 @@ coverage: $(call bin,build-cov,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) build-cov/far
 bench: $(call bin,$(BUILD),$(BENCH_SRC)) $(BUILD)/farline ## figures against raw code: table and build/bench.json
 	@ci/bench --build $(BUILD) $(filter-out %/farline,$^)
 
+bench-rxe: $(BUILD)/tests/rxe/bench_guest ## reads over verbs and tcp in a guest against raw libfabric; build/bench-rxe.json
+	@mkdir -p $(BUILD)/bench-rxe
+	@ci/rxe-guest --timeout 300 --mem 2560 --out $(BUILD)/bench-rxe sh -c \
+		'ci/bench --build $(BUILD) $<; rc=$$?; cp $(BUILD)/bench.json /out; exit $$rc'
+	@mv $(BUILD)/bench-rxe/bench.json $(BUILD)/bench-rxe.json
+
 demo: $(BUILD)/farline ## SQLite on the memory of other processes, checked
 	$(BUILD)/farline run $(SCENARIO)
 
@@ -216,6 +222,7 @@ FORCE:
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .PHONY: all check lanes-common unit check-unit check-sim check-real check-rxe check-asan check-tsan \
-	check-clang check-cross fuzz-smoke tidy lint lint-files format coverage bench smoke-rxe demo install clean help FORCE
+	check-clang check-cross fuzz-smoke tidy lint lint-files format coverage bench bench-rxe \
+	smoke-rxe demo install clean help FORCE
 -include $(wildcard $(foreach d,$(BUILD) build-asan build-tsan build-cov build-clang build-fuzz build-arm64 build-s390x,\
-	$(foreach s,emu emu/base emu/mech coherence transport tests/unit tests/sim tests/real tests/support tests/fuzz tests/bench,$(d)/obj/$(s)/*.d)))
+	$(foreach s,emu emu/base emu/mech coherence transport tests/unit tests/sim tests/real tests/support tests/fuzz tests/bench tests/rxe,$(d)/obj/$(s)/*.d)))

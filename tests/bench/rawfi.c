@@ -13,7 +13,7 @@
 
 #include "emu/base/clock.h"
 
-enum { RAW_KEY = 77, SERVE_S = 280, WAIT_MS = 10000 };
+enum { RAW_BASE_AT = 48, RAW_KEY = 77, SERVE_S = 280, WAIT_MS = 10000 };
 
 void raw_die(const char *what, long rc)
 {
@@ -28,6 +28,19 @@ void raw_die(const char *what, long rc)
             raw_die(#call, try_rc);                                                                \
     } while (0)
 
+void raw_use(const char *provider, const char *addr)
+{
+    (void)setenv("RAW_PROVIDER", provider, 1);
+    (void)setenv("RAW_ADDR", addr, 1);
+}
+
+static const char *used(const char *name, const char *otherwise)
+{
+    const char *v = getenv(name);
+
+    return v != NULL ? v : otherwise;
+}
+
 static void raw_open(struct raw *r, void *mem, size_t mem_bytes, bool spin)
 {
     struct fi_info *hints = fi_allocinfo();
@@ -35,11 +48,14 @@ static void raw_open(struct raw *r, void *mem, size_t mem_bytes, bool spin)
     struct fi_eq_attr eq = {.wait_obj = FI_WAIT_FD};
 
     *r = (struct raw){.spin = spin, .mem = mem, .mem_bytes = mem_bytes};
-    hints->fabric_attr->prov_name = strdup("tcp");
+    hints->fabric_attr->prov_name = strdup(used("RAW_PROVIDER", "tcp"));
     hints->ep_attr->type = FI_EP_MSG;
     hints->addr_format = FI_SOCKADDR_IN;
     hints->caps = FI_MSG | FI_RMA;
-    TRY(fi_getinfo(FI_VERSION(1, 17), "127.0.0.1", "0", FI_SOURCE, hints, &r->info));
+    hints->mode = FI_RX_CQ_DATA;
+    hints->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+    TRY(fi_getinfo(FI_VERSION(1, 17), used("RAW_ADDR", "127.0.0.1"), "0", FI_SOURCE, hints,
+                   &r->info));
     fi_freeinfo(hints);
     TRY(fi_fabric(r->info->fabric_attr, &r->fabric, NULL));
     TRY(fi_domain(r->fabric, r->info, &r->domain, NULL));
@@ -100,8 +116,8 @@ static void serve(struct raw *r)
 int raw_server_main(int argc, char **argv)
 {
     struct raw r;
-    uint8_t addr[RAW_ADDR_BYTES];
-    size_t len = sizeof(addr);
+    uint8_t addr[RAW_ADDR_BYTES] = {0};
+    size_t len = RAW_BASE_AT;
 
     if (argc != 3 || strcmp(argv[0], "raw-server") != 0)
         return -1;
@@ -111,7 +127,10 @@ int raw_server_main(int argc, char **argv)
     TRY(fi_pep_bind(r.pep, &r.eq->fid, 0));
     TRY(fi_listen(r.pep));
     TRY(fi_getname(&r.pep->fid, addr, &len));
-    if (write(1, addr, len) != (ssize_t)len)
+    bool virt = (r.info->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0;
+    uint64_t where[2] = {virt ? (uint64_t)(uintptr_t)r.mem : 0, fi_mr_key(r.mr)};
+    memcpy(addr + RAW_BASE_AT, where, sizeof(where));
+    if (write(1, addr, sizeof(addr)) != (ssize_t)sizeof(addr))
         return 1;
     serve(&r);
     return 0;
@@ -133,7 +152,7 @@ pid_t raw_server_start(uint8_t addr[RAW_ADDR_BYTES], size_t mem_bytes, bool spin
         _exit(127);
     }
     close(out[1]);
-    if (read(out[0], addr, RAW_ADDR_BYTES) <= 0)
+    if (read(out[0], addr, RAW_ADDR_BYTES) != RAW_ADDR_BYTES)
         raw_die("server", 0);
     close(out[0]);
     return pid;
@@ -149,8 +168,12 @@ void raw_connect(struct raw *r, const uint8_t *addr, void *mem, size_t mem_bytes
 {
     struct fi_eq_cm_entry cm;
     uint32_t event = 0;
+    uint64_t where[2];
 
     raw_open(r, mem, mem_bytes, spin);
+    memcpy(where, addr + RAW_BASE_AT, sizeof(where));
+    r->peer_base = where[0];
+    r->peer_key = where[1];
     raw_ep(r, r->info);
     TRY(fi_connect(r->ep, addr, NULL, 0));
     ssize_t n = fi_eq_sread(r->eq, &event, &cm, sizeof(cm), WAIT_MS, 0);
@@ -161,7 +184,7 @@ void raw_connect(struct raw *r, const uint8_t *addr, void *mem, size_t mem_bytes
 void raw_post(struct raw *r, bool write, uint64_t off, uint32_t len)
 {
     struct iovec iov = {r->mem + off, len};
-    struct fi_rma_iov rma = {.addr = off, .len = len, .key = RAW_KEY};
+    struct fi_rma_iov rma = {.addr = r->peer_base + off, .len = len, .key = r->peer_key};
     void *desc = fi_mr_desc(r->mr);
     struct fi_msg_rma m = {.msg_iov = &iov,
                            .desc = &desc,
@@ -173,7 +196,7 @@ void raw_post(struct raw *r, bool write, uint64_t off, uint32_t len)
     if (write)
         TRY(fi_writemsg(r->ep, &m, FI_DELIVERY_COMPLETE | FI_COMPLETION));
     else
-        TRY(fi_read(r->ep, iov.iov_base, len, desc, 0, off, RAW_KEY, r));
+        TRY(fi_read(r->ep, iov.iov_base, len, desc, 0, rma.addr, rma.key, r));
 }
 
 uint32_t raw_reap(struct raw *r)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * Raw libfabric over tcp, the baseline of the benchmarks: fi_read and delivery-complete fi_writemsg
+ * Raw libfabric, over tcp unless told otherwise, the baseline of the benchmarks: fi_read and delivery-complete fi_writemsg
  * towards a process of its own that only serves. Nothing here knows the port. Every failure ends
  * the program with the cause on stderr.
  *
@@ -33,9 +33,13 @@ struct raw {
     bool spin; /* never sleeps */
     uint8_t *mem;
     size_t mem_bytes;
+    uint64_t peer_base, peer_key; /* of the server's memory */
 };
 
 _Noreturn void raw_die(const char *what, long rc);
+
+/** From now on over @provider at @addr, "verbs" and that of an RDMA device; started servers as well. */
+void raw_use(const char *provider, const char *addr);
 
 /** Call first in main: the exit status when this process was started to serve, else -1. */
 int raw_server_main(int argc, char **argv);
