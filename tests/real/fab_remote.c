@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/real/fab_remote.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { LINE_MAX_BYTES = 512, WAIT_S = 60 };
+enum { LINE_MAX_BYTES = 512, WAIT_S = 60, TRIES = 10 };
 
 /* A line is read byte by byte: what follows it belongs to the process that is started. */
 static bool read_line(int fd, char line[LINE_MAX_BYTES])
@@ -52,24 +53,38 @@ bool fab_remote(void)
     return getenv("FARLINE_FAB_SERVER") != NULL;
 }
 
+/** Connects; a link that was dead a moment ago may take a few tries. */
+static int dial(const struct sockaddr_in *sin)
+{
+    const struct timeval tv = {.tv_sec = WAIT_S};
+
+    for (int i = 0; i < TRIES; i++) {
+        int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_true(s >= 0);
+        (void)setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+        (void)setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+        if (connect(s, (const struct sockaddr *)sin, sizeof(*sin)) == 0)
+            return s;
+        close(s);
+        if (errno != EHOSTUNREACH)
+            break;
+    }
+    fail_msg("no server at %s: %s", getenv("FARLINE_FAB_SERVER"), strerror(errno));
+    return -1;
+}
+
 /** Sends one request on a connection of its own, which is handed back with the answer's number. */
 static int request(const char *line, long *ret_value)
 {
     char host[64], got[LINE_MAX_BYTES];
     struct sockaddr_in sin;
-    struct timeval tv = {.tv_sec = WAIT_S};
 
     snprintf(host, sizeof(host), "%s", getenv("FARLINE_FAB_SERVER"));
     char *colon = strchr(host, ':');
     assert_non_null(colon);
     *colon = 0;
     assert_true(address(host, colon + 1, &sin));
-    int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(s >= 0);
-    (void)setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-    (void)setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-    if (connect(s, (struct sockaddr *)&sin, sizeof(sin)) != 0)
-        fail_msg("no server at %s", getenv("FARLINE_FAB_SERVER"));
+    int s = dial(&sin);
     assert_int_equal(write(s, line, strlen(line)), (ssize_t)strlen(line));
     if (!read_line(s, got) || sscanf(got, "ok %ld", ret_value) != 1)
         fail_msg("the server does not answer");

@@ -6,11 +6,9 @@ set -u
 
 program 120 "$FARLINE_BUILD/tests/real/test_fabric"
 program 120 "$FARLINE_BUILD/tests/real/test_fabric_death"
-while read -r name sets; do
-    case $name in '' | '#'*) continue ;; esac
-    # shellcheck disable=SC2086 # words on purpose
-    scenario "$name" $sets </dev/null
-done <tests/rxe/scenarios.txt
+options=(--set heartbeat_miss=10s)
+listed tests/rxe/scenarios.txt scenario
 # A stopped process: its device acknowledges writes, only messages wait for it.
+options=()
 outcome writeback/lost_ack 'fences op_timeouts' region.heap.op_deadline=10s
 finish

@@ -48,17 +48,25 @@ matrix()
     printf '%s\tverbs\t%s\t%s\t%s\n' "$1" "$place" "$2" "$3" >>/out/matrix
 }
 
-# scenario NAME [SETTING...]: must hold over verbs
-scenario()
+# farline NAME [SETTING...]: runs it over verbs, with the options of $options besides; its exit status
+options=()
+farline()
 {
-    local name=$1 start=$EPOCHREALTIME rc sets=() s
+    local name=$1 sets=() s
     shift
     for s in "$@"; do
         sets+=(--set "$s")
     done
     timeout --kill-after=5 110 "$FARLINE" run "scenarios/$name.lua" --fabric verbs \
-        --bind "$FARLINE_RXE_ADDR" --set deadline=100s --set heartbeat_miss=10s "${sets[@]}" --out "/tmp/runs/$name" \
-        >"$log" 2>&1
+        --bind "$FARLINE_RXE_ADDR" --set deadline=100s "${options[@]}" "${sets[@]}" \
+        --out "/tmp/runs/$name" >"$log" 2>&1 </dev/null
+}
+
+# scenario NAME [SETTING...]: must hold
+scenario()
+{
+    local name=$1 start=$EPOCHREALTIME rc
+    farline "$@"
     rc=$?
     report $rc "scenarios/$name.lua over verbs, $(took "$start")"
     if [ $rc -eq 0 ]; then
@@ -68,18 +76,24 @@ scenario()
     fi
 }
 
+# listed FILE COMMAND...: the command with the words of each line
+listed()
+{
+    local file=$1 words
+    shift
+    while read -ra words; do
+        case ${words[0]-} in '' | '#'*) continue ;; esac
+        "$@" "${words[@]}" </dev/null
+    done <"$file"
+}
+
 # outcome NAME "METRIC..." [SETTING...]: all invariants hold over verbs and exactly these expectations,
 # which are those of a fabric that is served by the process, are not met
 outcome()
 {
-    local name=$1 want=$2 start=$EPOCHREALTIME rc sets=() s seen
+    local name=$1 want=$2 start=$EPOCHREALTIME rc seen
     shift 2
-    for s in "$@"; do
-        sets+=(--set "$s")
-    done
-    timeout --kill-after=5 110 "$FARLINE" run "scenarios/$name.lua" --fabric verbs \
-        --bind "$FARLINE_RXE_ADDR" --set deadline=100s "${sets[@]}" --out "/tmp/runs/$name" \
-        >"$log" 2>&1
+    farline "$name" "$@"
     rc=$?
     seen=$(sed -n 's/^  NOT MET .*: expected \([a-z_.]*\) .*/\1/p' "$log" | xargs)
     [ $rc -eq 1 ] && [ "$seen" = "$want" ] && ! grep -qE '^  [A-Z][0-9]+ +VIOLATED' "$log"
