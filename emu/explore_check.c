@@ -148,7 +148,7 @@ void xw_check_end(struct xw *x, struct xw_state *s)
                     s->threads[t].page);
         }
     }
-    if (wb_free_bufs(xw_wb(x, s)) != x->cfg.bufs) {
+    if (wb_free_bufs(xw_wb(x, s)) + wb_left_bufs(xw_wb(x, s)) != x->cfg.bufs) {
         xw_fail(x, "W-end", "nothing can happen any more, %u of %u buffers are still in use",
                 x->cfg.bufs - wb_free_bufs(xw_wb(x, s)), x->cfg.bufs);
     }

@@ -19,6 +19,9 @@ bool wb_page_lost(const struct wb *w, uint16_t region, uint32_t page);
 /** Page buffers that nothing uses. */
 uint32_t wb_free_bufs(const struct wb *w);
 
+/** Page buffers that nodes given up still have, while no region is in use: nobody asks for them. */
+uint32_t wb_left_bufs(const struct wb *w);
+
 /** Pages that wait for the next periodic write-back. */
 bool wb_waits_for_period(struct wb *w, uint16_t region);
 

@@ -23,6 +23,22 @@ uint32_t wb_free_bufs(const struct wb *w)
     return w->free_bufs;
 }
 
+uint32_t wb_left_bufs(const struct wb *w)
+{
+    struct wb *rw = (struct wb *)(uintptr_t)w;
+    uint32_t left = 0;
+
+    for (uint32_t i = 0; !wb_in_use(w) && i < w->node_count; i++) {
+        const struct wb_node *n = wb_nd(rw, i);
+
+        for (uint32_t q = n->state == WB_N_LOST ? n->quar : 0; q != 0;
+             q = *wb_buf_link(rw, q - 1)) {
+            left++;
+        }
+    }
+    return left;
+}
+
 bool wb_waits_for_period(struct wb *w, uint16_t region)
 {
     return !wb_q_empty(w, wb_head_dirty(w, region));

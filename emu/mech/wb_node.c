@@ -41,6 +41,14 @@ static void ask_fence(struct wb *w, struct fl_env *e, uint32_t node)
     }
 }
 
+/* A region may still want the buffers that a node given up has of ours: only a fence brings them. */
+static void ask_for_buffers(struct wb *w, struct fl_env *e, uint32_t node)
+{
+    if (wb_in_use(w) && wb_nd(w, node)->state == WB_N_LOST && wb_nd(w, node)->quar != 0) {
+        ask_fence(w, e, node);
+    }
+}
+
 /* @gone: the connection is known to be closed. Otherwise the device gives up on a node that may
  * still answer some day: what it still has of our buffers comes back only by a fence. */
 static void node_lost(struct wb *w, struct fl_env *e, uint32_t node, bool gone)
@@ -53,9 +61,7 @@ static void node_lost(struct wb *w, struct fl_env *e, uint32_t node, bool gone)
         free_quarantine(w, n);
     } else if (news) {
         n->state = WB_N_LOST;
-        if (n->quar != 0) {
-            ask_fence(w, e, node);
-        }
+        ask_for_buffers(w, e, node);
     }
     if (news) {
         fl_site(e, FL_SITE_PEER_LOST, 0, n->id, 0);
@@ -82,9 +88,7 @@ void wb_node_error(struct wb *w, struct fl_env *e, uint32_t node)
 {
     struct wb_node *n = wb_nd(w, node);
 
-    if (n->state == WB_N_LOST && n->quar != 0) {
-        ask_fence(w, e, node);
-    }
+    ask_for_buffers(w, e, node);
     if (n->state != WB_N_UP) {
         return;
     }
@@ -104,9 +108,7 @@ void wb_node_progress(struct wb *w, uint32_t node)
 
 void wb_on_fence_again(struct wb *w, struct fl_env *e, uint32_t node)
 {
-    if (wb_nd(w, node)->state == WB_N_LOST && wb_nd(w, node)->quar != 0) {
-        ask_fence(w, e, node);
-    }
+    ask_for_buffers(w, e, node);
 }
 
 void wb_on_fence(struct wb *w, struct fl_env *e, uint64_t tag, int status)

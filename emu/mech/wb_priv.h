@@ -322,6 +322,8 @@ bool wb_buf_take(struct wb *w, struct wb_page *p);
 bool wb_buf_short(struct wb *w, uint32_t need);
 void wb_buf_put(struct wb *w, uint32_t buf);
 void wb_buf_release(struct wb *w, struct wb_page *p);
+/** Some region is neither closed nor failed. */
+bool wb_in_use(const struct wb *w);
 /** After an error the buffer may still be read or written until the fence. */
 void wb_buf_quarantine(struct wb *w, uint32_t node, uint32_t buf);
 
@@ -401,6 +403,7 @@ int wb_node_find(struct wb *w, uint16_t id);
 /** An operation failed. Whatever the error, it may still land: fence before sending again. */
 void wb_node_error(struct wb *w, struct fl_env *e, uint32_t node);
 void wb_node_progress(struct wb *w, uint32_t node);
+/** Asks for a fence of a node given up that still has buffers, while a region is in use. */
 void wb_on_fence_again(struct wb *w, struct fl_env *e, uint32_t node);
 void wb_on_fence(struct wb *w, struct fl_env *e, uint64_t tag, int status);
 void wb_on_peer_up(struct wb *w, struct fl_env *e, const struct fl_event *ev);

@@ -58,6 +58,9 @@ void wb_on_open(struct wb *w, struct fl_env *e, const struct fl_event *ev)
     rg->pending = rg->unsent = all_chunks(w, ev->region);
     fl_timer(e, wb_tag(WB_T_CTL, 0, ev->region), w->cfg.regions[ev->region].close_deadline_ns);
     wb_ctl_send(w, e, ev->region);
+    for (uint32_t n = 0; n < w->node_count; n++) {
+        wb_on_fence_again(w, e, n); /* nobody asked while no region was in use */
+    }
 }
 
 /* Leases that were granted, or still may be, are given back; nobody waits for the answers. */

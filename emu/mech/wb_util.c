@@ -151,6 +151,16 @@ void wb_buf_put(struct wb *w, uint32_t buf)
     w->free_bufs++;
 }
 
+bool wb_in_use(const struct wb *w)
+{
+    bool any = false;
+
+    for (uint16_t r = 0; r < w->cfg.region_count; r++) {
+        any |= w->regions[r].state != WB_CLOSED && w->regions[r].state != WB_FAILED;
+    }
+    return any;
+}
+
 void wb_buf_release(struct wb *w, struct wb_page *p)
 {
     if (p->buf != 0) {

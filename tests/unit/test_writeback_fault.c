@@ -309,6 +309,42 @@ static void a_node_without_progress_is_given_up(void **state)
     fk_free(&f);
 }
 
+/* For the buffers of a node given up, the fence is asked for only while some region is in use. */
+static void no_fence_is_asked_for_without_a_region(void **state)
+{
+    struct wb_cfg cfg = fk_cfg();
+    struct fake *f;
+    uint64_t asked;
+
+    (void)state;
+    cfg.region_count = 2;
+    cfg.regions[1] = cfg.regions[0];
+    cfg.regions[1].chunks[0].node = 2;
+    f = opened(&cfg);
+    fk_done(f, in_flight(f, 3), FL_ETIMEDOUT);
+    for (int i = 0; i < cfg.retry_max; i++) {
+        fk_done(f, fk_find(f, FL_CALL_FENCE), FL_ETIMEDOUT);
+    }
+    fk_done(f, fk_find(f, FL_CALL_GATE), FL_OK);
+    close_begin(f);
+    assert_int_equal(fk_status(f, 2000), FL_EPEERDEAD);
+    for (int i = 0; i < 3; i++) { /* what is out is answered, and one timer more */
+        if (fk_pending(f, FL_CALL_FENCE) > 0) {
+            fk_done(f, fk_find(f, FL_CALL_FENCE), FL_ETIMEDOUT);
+        }
+        fk_fire(f, WB_T_FENCE_AGAIN);
+    }
+    assert_int_equal(fk_pending(f, FL_CALL_FENCE), 0);
+    assert_false(fk_fire(f, WB_T_FENCE_AGAIN));
+    assert_true(f->wb->free_bufs < cfg.buf_count);
+    asked = wb_stats(f->wb)->fences;
+    fk_open(f, 1);
+    assert_int_equal(wb_stats(f->wb)->fences, asked + 1);
+    assert_true(fk_run(f));
+    assert_int_equal(f->wb->free_bufs, cfg.buf_count);
+    fk_free(&f);
+}
+
 /* --- node death ------------------------------------------------------------------------------- */
 
 /* W-f1 */
@@ -767,6 +803,7 @@ int main(void)
         cmocka_unit_test(a_failed_whole_page_stays_whole),
         cmocka_unit_test(retained_lines_that_do_not_fit_coarsen),
         cmocka_unit_test(progress_forgives_earlier_fences),
+        cmocka_unit_test(no_fence_is_asked_for_without_a_region),
         cmocka_unit_test(a_node_without_progress_is_given_up),
         cmocka_unit_test(a_dead_node_fails_misses_and_close),
         cmocka_unit_test(a_dead_node_takes_only_its_chunks),
