@@ -405,6 +405,8 @@ static void on_peer_up(void *arg, uint16_t peer, uint64_t incarnation)
     struct flt_peer *p = flt_peer(f, peer);
     if (p) {
         p->session = true;
+        p->connecting = false; /* the other side's attempt served */
+        tpo_timer_set(&f->timers, &p->t_connect, FL_NEVER);
         flt_fenced(f, p, UINT64_MAX);
     }
     if (f->above.peer_up)
@@ -548,17 +550,17 @@ int tp_filters_arm(struct tp_filters *f, uint32_t id, const struct tp_fault *wha
     if (!f->scratch)
         f->scratch = malloc(sizeof *f->scratch + tp_wire_max());
     struct flt_fault *t = make(f, id, what);
-    if (!t || !f->scratch || !flt_peer(f, what->from) || !flt_peer(f, what->to)) {
-        free(t);
+    if (!t)
         return FL_ENOMEM;
-    }
     enter(f);
     const struct flt_kind *k = KINDS[what->kind];
-    int rc = k->arm ? k->arm(f, t) : FL_OK;
+    int rc = FL_ENOMEM;
+    if (f->scratch && flt_peer(f, what->from) && flt_peer(f, what->to))
+        rc = k->arm ? k->arm(f, t) : FL_OK;
     if (rc == FL_OK)
         STAILQ_INSERT_TAIL(&f->armed, t, link);
     else
-        free(t);
+        STAILQ_INSERT_TAIL(&f->over, t, link); /* entries may still refer to it */
     leave(f);
     return rc;
 }

@@ -153,7 +153,7 @@ struct tp_filters {
     struct flt_scratch *scratch;
     uint64_t wish_ns;
     uint32_t depth; /* entry points running: the outermost sets the timer */
-    uint64_t timeouts, errors;
+    uint64_t timeouts;
 };
 
 /** A message that has arrived. */

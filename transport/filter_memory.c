@@ -30,7 +30,7 @@ static void save(struct tp_filters *f, struct flt_fault *t, struct flt_op *op)
 
 static void restore(struct flt_fault *t, struct flt_op *op, size_t from)
 {
-    if (op->lie != t)
+    if (op->lie != t || !op->saved)
         return;
     memcpy(op->r.local + from, op->saved + from, op->saved_bytes - from);
     t->fired++;

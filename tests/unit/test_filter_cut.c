@@ -113,6 +113,24 @@ static void no_connection_over_a_cut(void **state)
     ff_free(x);
 }
 
+/* The other side's attempt may come through first: nothing is told then of this one's end. */
+static void a_connect_ends_with_the_session(void **state)
+{
+    (void)state;
+    struct ff *x = ff_new();
+    struct tp_addr a = {.len = 4};
+
+    ff_peer_down(x, 1, FL_ECONN);
+    arm(x, TP_FAULT_CUT, 0, 1);
+    assert_int_equal(x->port->ops->connect(x->port, 1, &a, NULL), FL_OK);
+    ff_peer_up(x, 1);
+    ff_run(x, 50 * MS);
+    assert_null(ff_told(x, FF_DOWN, 1));
+    ff_disarm(x, 1);
+    assert_int_equal(ff_asked_count(x, FF_CONNECT), 0);
+    ff_free(x);
+}
+
 static void no_fence_over_a_cut(void **state)
 {
     (void)state;
@@ -238,6 +256,7 @@ int main(void)
         cmocka_unit_test(acknowledgements_do_not_come),
         cmocka_unit_test(what_hangs_ends_with_the_peer),
         cmocka_unit_test(no_connection_over_a_cut),
+        cmocka_unit_test(a_connect_ends_with_the_session),
         cmocka_unit_test(no_fence_over_a_cut),
         cmocka_unit_test(a_clog_delivers_everything_in_order),
         cmocka_unit_test(a_clog_holds_acknowledgements),
