@@ -2,37 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Bad input through the built program: each mistake gives exit status 64, a message that names cause
 # and remedy, no file and no process.
-set -u
-top=$(cd "$(dirname "$0")/../.." && pwd)
-farline=${FARLINE:-$top/build/farline}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-n=0
-bad=0
-
-check()
-{
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $n - $2"
-    else
-        echo "not ok $n - $2"
-        sed 's/^/# /' out
-        bad=1
-    fi
-}
-
-# refused STATUS TEXT NAME COMMAND...: exit status and a text in the output
-refused()
-{
-    local want=$1 text=$2 name=$3
-    shift 3
-    timeout 60 "$@" >out 2>&1 </dev/null
-    local rc=$?
-    [ $rc = "$want" ] && grep -q -- "$text" out
-    check $? "$name"
-}
+# shellcheck source=tests/real/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 # scenario NAME: a valid one, standard input as its last lines
 scenario()
@@ -53,7 +24,7 @@ LUA
 script()
 {
     scenario "$1"
-    refused 64 "$2" "scenario: $3" "$farline" run "$1.lua" --out "$work/o"
+    gives 64 "$2" "scenario: $3" "$farline" run "$1.lua" --out "$work/o"
     [ ! -e "$work/o" ] && ! compgen -G "$work/.o.tmp*" >/dev/null
     check $? "scenario: $3: no file"
 }
@@ -106,50 +77,49 @@ os.execute ("touch /tmp/farline-was-here")
 LUA
 
 scenario good </dev/null
-refused 64 'No such file' "a file that is missing" "$farline" run nothing.lua
-refused 64 'not a regular file' "a directory" "$farline" run .
-refused 64 'not a regular file' "a device that never ends" "$farline" plan /dev/zero
-refused 64 'usage' "no command" "$farline"
-refused 64 'did you mean "run"' "a command with a typo" "$farline" rnu good.lua
-refused 64 'cannot read run.json: No such file' "a recorded run that is missing" \
+gives 64 'No such file' "a file that is missing" "$farline" run nothing.lua
+gives 64 'not a regular file' "a directory" "$farline" run .
+gives 64 'not a regular file' "a device that never ends" "$farline" plan /dev/zero
+gives 64 'usage' "no command" "$farline"
+gives 64 'did you mean "run"' "a command with a typo" "$farline" rnu good.lua
+gives 64 'cannot read run.json: No such file' "a recorded run that is missing" \
     "$farline" shrink run.json
-refused 64 'name a scenario' "no scenario" "$farline" run
-refused 64 'one of tcp, sockets, verbs, sim' "an unknown fabric" "$farline" run good.lua --fabric ib
-refused 64 'one of adaptive' "an unknown way to wait" "$farline" run good.lua --wait long
-refused 64 'one of mprotect' "an unknown tracker" "$farline" run good.lua --tracker eyes
-refused 64 'does not go with' "a tracker of another world" \
+gives 64 'name a scenario' "no scenario" "$farline" run
+gives 64 'one of tcp, sockets, verbs, sim' "an unknown fabric" "$farline" run good.lua --fabric ib
+gives 64 'one of adaptive' "an unknown way to wait" "$farline" run good.lua --wait long
+gives 64 'one of mprotect' "an unknown tracker" "$farline" run good.lua --tracker eyes
+gives 64 'does not go with' "a tracker of another world" \
     "$farline" run good.lua --fabric sim --tracker mprotect
-refused 64 'whole number' "a seed that is none" "$farline" run good.lua --seed x7
-refused 64 'PATH=VALUE' "a setting without a value" "$farline" run good.lua --set seed
-refused 64 'did you mean "threshold"' "a setting with a typo" \
+gives 64 'whole number' "a seed that is none" "$farline" run good.lua --seed x7
+gives 64 'PATH=VALUE' "a setting without a value" "$farline" run good.lua --set seed
+gives 64 'did you mean "threshold"' "a setting with a typo" \
     "$farline" run good.lua --set region.heap.treshold=1
-refused 64 'did you mean "W-miscount"' "a plant with a typo" "$farline" run good.lua --plant W-miscont
-refused 64 'run --help' "an unknown option" "$farline" run good.lua --fast
-refused 64 'choose one' "two forms of output" "$farline" run good.lua --tap --json
-refused 64 'not in this version' "the live page" "$farline" run good.lua --serve
-refused 64 'would both write' "two scenarios of one name" "$farline" run good.lua ./good.lua
-refused 64 'no such id' "an unknown id" "$farline" explain W99
-refused 64 'usage' "an unknown list" "$farline" list everything
+gives 64 'did you mean "W-miscount"' "a plant with a typo" "$farline" run good.lua --plant W-miscont
+gives 64 'run --help' "an unknown option" "$farline" run good.lua --fast
+gives 64 'choose one' "two forms of output" "$farline" run good.lua --tap --json
+gives 64 'not in this version' "the live page" "$farline" run good.lua --serve
+gives 64 'would both write' "two scenarios of one name" "$farline" run good.lua ./good.lua
+gives 64 'no such id' "an unknown id" "$farline" explain W99
+gives 64 'usage' "an unknown list" "$farline" list everything
 
 # --- places to write ---------------------------------------------------------------------------
-refused 64 'choose a place.*--out' "a directory that cannot be made" \
+gives 64 'choose a place.*--out' "a directory that cannot be made" \
     "$farline" run good.lua --fabric sim --out /proc/farline/x
 mkdir mine && echo precious >mine/thesis
-refused 64 'holds no earlier run' "a directory of somebody else" \
+gives 64 'holds no earlier run' "a directory of somebody else" \
     "$farline" run good.lua --fabric sim --out mine
 [ "$(cat mine/thesis)" = precious ]
 check $? "a directory of somebody else is left alone"
-refused 64 'free space\|File too large' "a disk that is full" \
+gives 64 'free space\|File too large' "a disk that is full" \
     bash -c "trap '' XFSZ; ulimit -f 4; exec '$farline' run good.lua --fabric sim --out full"
 [ ! -e full ] && ! compgen -G '.full.tmp*' >/dev/null
 check $? "a disk that is full: no file"
-refused 64 'dev/full' "a JUnit file on a full disk" \
+gives 64 'dev/full' "a JUnit file on a full disk" \
     "$farline" run good.lua --fabric sim --out junit --junit /dev/full
-refused 64 'cannot be dead then' "a restart of a node that nothing has killed" \
+gives 64 'cannot be dead then' "a restart of a node that nothing has killed" \
     bash -c "{ cat good.lua; echo 'at \"start\" : restart (\"m0\")'; } >back.lua
         exec '$farline' run back.lua --out back"
 [ ! -e back ]
 check $? "a restart of a node that nothing has killed: no file"
 
-echo "1..$n"
-exit $bad
+done_testing

@@ -1,43 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The commands as other programs call them: exit statuses, files, JSON, in the simulator.
-set -u
-top=$(cd "$(dirname "$0")/../.." && pwd)
-farline=${FARLINE:-$top/build/farline}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-n=0
-bad=0
-
-check()
-{
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $n - $2"
-    else
-        echo "not ok $n - $2"
-        sed 's/^/# /' out
-        bad=1
-    fi
-}
-
-# gives STATUS TEXT NAME COMMAND...: exit status and a text in the output
-gives()
-{
-    local want=$1 text=$2 name=$3
-    shift 3
-    timeout 100 "$@" >out 2>&1 </dev/null
-    local rc=$?
-    [ $rc = "$want" ] && grep -q -- "$text" out
-    check $? "$name"
-}
-
-has()
-{
-    grep -q -- "$1" "$2" 2>/dev/null
-    check $? "$3"
-}
+# shellcheck source=tests/real/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 cat >small.lua <<'LUA'
 title "small"
@@ -160,5 +125,4 @@ interrupt()
 interrupt tcp c0.trace
 interrupt sim history.ndjson
 
-echo "1..$n"
-exit $bad
+done_testing

@@ -10,6 +10,7 @@ pids=
 n=0
 bad=0
 
+# shellcheck disable=SC2317 # the trap calls it
 end()
 {
     # shellcheck disable=SC2086
@@ -110,6 +111,7 @@ node m0 --bind 127.0.0.4
 node m1 --bind auto
 wait "$coord"
 result $? "a run whose nodes were all started by others holds"
+# shellcheck disable=SC2154 # set by name, in start
 wait "$node_c0" && wait "$node_m0" && wait "$node_m1"
 result $? "such nodes end with 0"
 jq -e '.verdict == "held" and ([.nodes[].pid] | all(. > 1))' "$tmp/out/verdict.json" >"$tmp/jq"

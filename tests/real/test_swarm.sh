@@ -2,37 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # swarm, sweep, replay and shrink as other programs call them.
 # shellcheck disable=SC2012,SC2016 # names without blanks; what stands in single quotes is for sed
-set -u
-top=$(cd "$(dirname "$0")/../.." && pwd)
-farline=${FARLINE:-$top/build/farline}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-n=0
-bad=0
-
-check()
-{
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $n - $2"
-    else
-        echo "not ok $n - $2"
-        sed 's/^/# /' out
-        bad=1
-    fi
-}
-
-# gives STATUS TEXT NAME COMMAND...: exit status and a text in the output
-gives()
-{
-    local want=$1 text=$2 name=$3
-    shift 3
-    timeout 100 "$@" >out 2>&1 </dev/null
-    local rc=$?
-    [ $rc = "$want" ] && grep -q -- "$text" out
-    check $? "$name"
-}
+# shellcheck source=tests/real/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 cat >small.lua <<'LUA'
 title "small"
@@ -179,5 +150,4 @@ gives 2 'never passes' "a site that is not passed" "$farline" sweep small.lua --
 gives 64 'no such site' "a site that is none" "$farline" sweep small.lua --site c0.nowhere
 gives 64 'no node' "a node that is none" "$farline" sweep small.lua --site c9.miss
 gives 64 'one of kill' "a fault that is none" "$farline" sweep small.lua --site miss --fault burn
-echo "1..$n"
-exit $bad
+done_testing
