@@ -18,6 +18,9 @@
 #include "emu/oracle.h"
 #include "emu/plan_steps.h"
 
+/* Source: assumed; from a process's end to its SIGCHLD here, on a busy host. */
+#define DEATH_NEWS_NS (500 * FL_NS_PER_MS)
+
 /* --- both ends of a step -------------------------------------------------------------------- */
 
 /** Nodes that do step @i; how many. */
@@ -194,23 +197,35 @@ static void respawn(struct coord *c, int i)
     c->steps[i].respawned = true;
 }
 
+static void on_restart_due(evutil_socket_t fd, short what, void *arg);
+
+/** Peers hear of a death before we do: one that seems to live gets a moment to be dead. */
+static void restart_due(struct coord_step *s)
+{
+    struct coord *c = s->c;
+    int i = (int)(s - c->steps);
+    const struct coord_node *n = &c->nodes[c->p->steps[i].target];
+    bool seen_alive = s->due && n->pid > 0 && !n->planned_death;
+    s->due = true;
+    coord_fault_check(c);
+    if (s->ended || s->respawned || n->planned_death || n->exited)
+        return;
+    if (seen_alive)
+        coord_step_end(c, i, false);
+    else
+        coord_step_timer(c, s, on_restart_due, DEATH_NEWS_NS);
+}
+
 static void on_restart_due(evutil_socket_t fd, short what, void *arg)
 {
-    struct coord_step *s = arg;
     (void)fd;
     (void)what;
-    s->due = true;
-    coord_fault_check(s->c);
+    restart_due(arg);
 }
 
 static void begin_restart(struct coord *c, int i)
 {
     const struct plan_step *ps = &c->p->steps[i];
-    struct coord_node *n = &c->nodes[ps->target];
-    if (n->external || (n->pid > 0 && !n->planned_death)) {
-        coord_step_end(c, i, false);
-        return;
-    }
     coord_step_release(c, i);
     coord_step_timer(c, &c->steps[i], on_restart_due, ps->by_ns + FL_NS_PER_MS);
 }
