@@ -135,7 +135,7 @@ const struct fl_id_info fl_ids_writeback[] = {
             "never zeros.",
      .violation = "close waits for ever, or reports success; a load returns zeros.",
      .oracle = "W1 and W2 for what was acknowledged, the outcome of close, and the run's deadline.",
-     .scenario = "scenarios/writeback/memnode_killed.lua",
+     .scenario = "scenarios/writeback/f1_memnode_dies.lua",
      .kind = FL_ID_FAULT},
     {.id = "W-f2",
      .mech = "W",
@@ -146,6 +146,7 @@ const struct fl_id_info fl_ids_writeback[] = {
             "harmless.",
      .violation = "Lines are written twice with something newer between, or never retired.",
      .oracle = "W3 and W7.",
+     .scenario = "scenarios/writeback/f2_lost_completion.lua",
      .plant = "W-skip-fence",
      .kind = FL_ID_FAULT},
     {.id = "W-f3",
@@ -157,6 +158,7 @@ const struct fl_id_info fl_ids_writeback[] = {
             "fence stands between the past and the present.",
      .violation = "Bytes of an earlier flush appear after a later one.",
      .oracle = "W7 at each landing and unpacking, W3 at the end.",
+     .scenario = "scenarios/writeback/f3_stuck_write.lua",
      .plant = "W-skip-fence",
      .kind = FL_ID_FAULT},
     {.id = "W-f4",
@@ -168,7 +170,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .violation = "A store falls between two steps and is lost (W3), or close chases dirty pages "
                   "for ever.",
      .oracle = "W3 over the hammer workload, and the deadline of close.",
-     .scenario = "scenarios/writeback/hammer.lua",
+     .scenario = "scenarios/writeback/f4_store_storm.lua",
      .plant = "W-clear-after-snap",
      .kind = FL_ID_FAULT},
     {.id = "W-f5",
@@ -179,7 +181,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .why = "Backpressure is the only right answer; dropping a page or growing is not.",
      .violation = "Capacity is exceeded for a moment (W8) or a dirty page is dropped (W2).",
      .oracle = "W2 and W8, with backpressure_waits above zero.",
-     .scenario = "scenarios/writeback/capacity.lua",
+     .scenario = "scenarios/writeback/f5_all_dirty.lua",
      .plant = "W-drop-unacked",
      .kind = FL_ID_FAULT},
     {.id = "W-f6",
@@ -203,6 +205,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .violation = "Acknowledged lines are missing, or lines of a half-applied batch are mixed "
                   "with old ones.",
      .oracle = "The memory node's bytes against what was acknowledged before the kill.",
+     .scenario = "scenarios/writeback/f7_compute_crash.lua",
      .kind = FL_ID_FAULT},
     {.id = "W-f8",
      .mech = "W",
@@ -213,6 +216,7 @@ const struct fl_id_info fl_ids_writeback[] = {
      .violation = "A blocked access that never returns.",
      .oracle = "The run's deadline and the error that close or the access reports; W7 for the "
                "retries.",
+     .scenario = "scenarios/writeback/f8_slow_network.lua",
      .kind = FL_ID_FAULT},
     {.id = NULL},
 };
