@@ -44,6 +44,9 @@ int cmd_plant_add(struct fl_plants *plants, const char *id);
 
 /** A whole number from 0 to 2^63-1; false: it is none. */
 bool cmd_number(const char *text, uint64_t *ret);
+/** --bind: EMU_HELD, or EMU_USAGE with the message printed. Whether the address is one of this
+ * machine's shows when the nodes take it. */
+int cmd_bind(struct run_opts *o, const char *addr);
 
 /** From now on SIGINT and SIGTERM set emu_interrupted, a second one ends this process. */
 void cmd_watch_signals(void);

@@ -146,8 +146,7 @@ static int set_seed(struct cmd_opts *o, const char *text)
     return EMU_HELD;
 }
 
-/** Whether the address is one of this machine's shows when the nodes take it. */
-static int set_bind(struct cmd_opts *o, const char *addr)
+int cmd_bind(struct run_opts *o, const char *addr)
 {
     struct in_addr in;
 
@@ -155,7 +154,7 @@ static int set_bind(struct cmd_opts *o, const char *addr)
         return cmd_usage("--bind %s: it must be a numeric IPv4 address without a port, such as "
                          "10.0.0.1",
                          addr);
-    o->run.bind = addr;
+    o->bind = addr;
     return EMU_HELD;
 }
 
@@ -231,7 +230,7 @@ static int take(struct cmd_opts *o, int opt, const char *arg)
         o->run.fabric = arg;
         return one_of("fabric", arg, cmd_fabrics);
     case OPT_BIND:
-        return set_bind(o, arg);
+        return cmd_bind(&o->run, arg);
     case OPT_LISTEN:
     case OPT_EXTERNAL:
     case OPT_TOKEN_FILE:

@@ -15,9 +15,11 @@
 enum { SHRINK_RUNS = 500, SHRINK_WALL_S = 120 };
 
 static const char replay_help[] =
-    "usage: farline replay RUN.json [--out DIR] [--json]\n"
+    "usage: farline replay RUN.json [--out DIR] [--json] [--bind ADDR]\n"
     "  a simulated run is repeated exactly, and its trace hash compared; a run of real processes\n"
-    "  is run again in the same fabric, with the same faults at the same logical points\n"
+    "  is run again in the same fabric, with the same faults at the same logical points; --bind "
+    "is\n"
+    "  that of run, addresses are this machine's and not recorded\n"
     "exit status: that of the run; 1 also when the trace differs; 64 when the file is not what a\n"
     "run left (nothing is run then)\n";
 static const char shrink_help[] =
@@ -30,6 +32,7 @@ static const char shrink_help[] =
 
 struct args {
     const char *file, *out;
+    struct run_opts run; /* its bind */
     uint64_t runs;
     bool json;
 };
@@ -37,11 +40,10 @@ struct args {
 /** EMU_HELD, EMU_USAGE with the message printed, or -1: help was printed. */
 static int parse(struct args *a, int argc, char **argv, bool shrink)
 {
-    static const struct option options[] = {{"out", required_argument, NULL, 'o'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"runs", required_argument, NULL, 'r'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"out", required_argument, NULL, 'o'},  {"help", no_argument, NULL, 'h'},
+        {"json", no_argument, NULL, 'j'},       {"runs", required_argument, NULL, 'r'},
+        {"bind", required_argument, NULL, 'b'}, {NULL, 0, NULL, 0}};
     int opt;
 
     *a = (struct args){.runs = SHRINK_RUNS};
@@ -53,7 +55,10 @@ static int parse(struct args *a, int argc, char **argv, bool shrink)
         }
         if (opt == 'o')
             a->out = optarg;
-        else if (opt == 'j' && !shrink)
+        else if (opt == 'b' && !shrink) {
+            if (cmd_bind(&a->run, optarg) != EMU_HELD)
+                return EMU_USAGE;
+        } else if (opt == 'j' && !shrink)
             a->json = true;
         else if (opt != 'r' || !shrink || !cmd_number(optarg, &a->runs) || a->runs == 0 ||
                  a->runs > UINT32_MAX)
@@ -129,9 +134,15 @@ int cmd_replay(int argc, char **argv)
     if (f == NULL)
         return cmd_usage("out of memory");
     rc = runfile_read(a.file, f, &err);
+    if (rc == FL_OK && a.run.bind != NULL && strcmp(f->fabric, "sim") == 0)
+        rc = fl_fail(&err, FL_EINVAL, "--bind is for real fabrics; %.200s is a simulated run",
+                     a.file);
     if (rc == FL_OK) {
-        struct run_opts ro = {
-            .fabric = f->fabric, .tracker = f->tracker, .wait = "adaptive", .quiet = a.json};
+        struct run_opts ro = {.fabric = f->fabric,
+                              .tracker = f->tracker,
+                              .wait = "adaptive",
+                              .bind = a.run.bind,
+                              .quiet = a.json};
         struct out_run o;
 
         place(&a, &f->plan, "replay", dir, sizeof(dir));

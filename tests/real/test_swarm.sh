@@ -51,10 +51,10 @@ gives 64 '1 to 64' "no jobs" "$farline" swarm small.lua --jobs 0
 gives 64 'name a scenario' "no scenario" "$farline" swarm
 gives 64 'did you mean' "a plant with a typo" "$farline" swarm small.lua --plant W-miscont
 
-"$farline" swarm small.lua --seeds 1..100000000 --out stopped >out 2>&1 </dev/null &
+"$farline" swarm small.lua --seeds 1..100000000 --jobs 2 --out stopped >out 2>&1 </dev/null &
 pid=$!
-for _ in $(seq 200); do # it has begun when it has workers
-    [ -n "$(cat "/proc/$pid/task/$pid/children")" ] && break
+for _ in $(seq 400); do # it has begun when it has both workers: one child alone may be the loader
+    [ "$(wc -w <"/proc/$pid/task/$pid/children")" = 2 ] && break
     sleep 0.05
 done
 children=$(cat "/proc/$pid/task/$pid/children")
@@ -74,6 +74,13 @@ gives 0 'HELD' "a run" "$farline" run small.lua --fabric sim --seed 5 --out run
 gives 0 'the same trace' "is repeated" "$farline" replay run/run.json --out again
 cmp -s run/history.ndjson again/history.ndjson
 check $? "record by record"
+
+gives 0 'HELD' "a run of processes" "$farline" run small.lua --bind 127.0.0.2 --out live
+gives 0 'HELD' "is run again on another address" "$farline" replay live/run.json --bind 127.0.0.3 --out live2
+gives 77 '203.0.113.77' "an address that is not ours reaches the nodes" \
+    "$farline" replay live/run.json --bind 203.0.113.77 --out live3
+gives 64 'numeric IPv4' "an address that is none" "$farline" replay live/run.json --bind here
+gives 64 'real fabrics' "an address for the simulator" "$farline" replay run/run.json --bind 127.0.0.2
 
 cat small.lua - >drawn.lua <<'LUA'
 at (event ("c0.miss", { from = 2, to = 60 })) : pause ("m0", { for_ = "200us" })
