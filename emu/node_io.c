@@ -313,7 +313,7 @@ static void batch_remember(struct emu_node *n, uint16_t node, const struct fl_ms
     }
     b->seq = m->seq;
     b->tag = tag;
-    b->accepted = false;
+    b->accepted = b->doubtful = false;
     b->node = node;
     b->entry_count = m->entry_count;
     memcpy(b->entries, m->entries, m->entry_count * sizeof m->entries[0]);
@@ -370,9 +370,29 @@ static void batch_done(struct emu_node *n, uint16_t node, uint64_t seq, int stat
 
             oracle_on_done(n->oracle, &rma, b->bytes + (size_t)i * FL_PAGE_BYTES, status,
                            node_now(n));
+            if (b->doubtful && status == FL_OK) {
+                oracle_on_doubt(n->oracle, &rma);
+            }
         }
         b->seq = 0;
     }
+}
+
+void node_batches_doubtful(struct emu_node *n, uint16_t node)
+{
+    for (uint32_t k = 0; k < n->batch_count; k++) {
+        struct node_batch *b = &n->batches[k];
+
+        if (b->seq != 0 && b->node == node) {
+            batch_accept(n, b, FL_OK); /* it was called for before */
+            b->doubtful = b->seq != 0;
+        }
+    }
+}
+
+void node_batches_fenced(struct emu_node *n, uint16_t node)
+{
+    batch_done(n, node, 0, FL_EFENCED);
 }
 
 void node_send(struct fl_env *e, uint16_t node, const struct fl_msg *m, uint64_t tag)
@@ -399,7 +419,7 @@ void node_fence(struct fl_env *e, uint16_t node, uint64_t tag)
 
     node_trace(n, FL_TR_CALL, FL_CALL_FENCE, 0, node, tag, 0);
     if (n->oracle != NULL) {
-        batch_done(n, node, 0, FL_EFENCED);
+        node_batches_doubtful(n, node);
         oracle_on_error(n->oracle, node);
     }
     node_flush_spans(n);
@@ -480,6 +500,7 @@ static void on_peer_down(void *arg, uint16_t peer, uint64_t incarnation, int cau
     struct emu_node *n = arg;
 
     if (n->oracle != NULL && cause != FL_OK) {
+        batch_done(n, peer, 0, cause); /* their answers went with the connection */
         oracle_on_peer_down(n->oracle, peer);
     }
     post_peer(n, FL_EV_PEER_DOWN, peer, incarnation, cause);

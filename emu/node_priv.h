@@ -60,6 +60,7 @@ struct node_batch {
     uint64_t seq; /* of the message; 0: unused */
     uint64_t tag; /* of the send, while the fabric has not accepted it */
     bool accepted;
+    bool doubtful; /* a fence is due: its answer may come, and the core may have given it up */
     uint16_t node, entry_count;
     struct fl_msg_entry entries[FL_MSG_ENTRIES_MAX];
     struct fl_slot slots[FL_MSG_ENTRIES_MAX];
@@ -169,6 +170,11 @@ void node_rma_write(struct fl_env *e, const struct fl_rma *op);
 void node_send(struct fl_env *e, uint16_t node, const struct fl_msg *m, uint64_t tag);
 void node_fence(struct fl_env *e, uint16_t node, uint64_t tag);
 void node_flush_spans(struct emu_node *n);
+/** Oracles: the device is told of an error, or asks for a fence. */
+void node_batches_doubtful(struct emu_node *n, uint16_t node);
+/** Oracles: a fence has succeeded, the answers to what was sent there before cannot come any more.
+ * Until then they can, and count. */
+void node_batches_fenced(struct emu_node *n, uint16_t node);
 uint8_t *node_slot(struct emu_node *n, uint16_t chunk, uint32_t page);
 /** Offset of a page of a chunk in what its node exposes. */
 uint64_t node_remote_off(const struct plan *p, struct fl_slot slot);

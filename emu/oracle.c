@@ -337,7 +337,7 @@ void oracle_on_post(struct oracle *o, const struct fl_rma *op, const uint8_t *sr
         unsigned i = fl_mask_first(m);
 
         if (memcmp(src + i * FL_LINE_BYTES, p->acked + i * FL_LINE_BYTES, FL_LINE_BYTES) == 0 &&
-            !(p->undecided & 2)) {
+            !(p->undecided & 2) && !p->doubt) {
             struct result_first *f =
                 oracle_violate(o, W4, "line %u of page %u of region %s was sent although clean", i,
                                op->page, o->plan->regions[op->region].name);
@@ -394,12 +394,18 @@ void oracle_on_done(struct oracle *o, const struct fl_rma *op, const uint8_t *sr
         return;
     }
     p->undecided &= (uint8_t)~2U;
+    p->doubt = 0;
     oracle_record_acked(g, op->page, op->mask, src);
     for (fl_mask m = op->mask; m != 0; m &= m - 1) {
         unsigned i = fl_mask_first(m);
 
         memcpy(p->acked + i * FL_LINE_BYTES, src + i * FL_LINE_BYTES, FL_LINE_BYTES);
     }
+}
+
+void oracle_on_doubt(struct oracle *o, const struct fl_rma *op)
+{
+    page_of(o, op->region, op->page)->doubt = 1;
 }
 
 void oracle_on_error(struct oracle *o, uint16_t node)

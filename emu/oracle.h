@@ -83,6 +83,9 @@ void oracle_on_span(struct oracle *o, const struct fl_rma *op, uint64_t page_off
 /** The answer to a posted operation or batch entry. */
 void oracle_on_done(struct oracle *o, const struct fl_rma *op, const uint8_t *src, int status,
                     uint64_t now_ns);
+/** After an answer to a batch that came while a fence was due: the device may have given the batch up
+ * by then, and may send its lines again. */
+void oracle_on_doubt(struct oracle *o, const struct fl_rma *op);
 /** The device has been told that a write to @node failed, or asks for a fence: it writes nothing there
  * until one has succeeded. What it posts while the bad news is still on its way to it is no error. */
 void oracle_on_error(struct oracle *o, uint16_t node);

@@ -38,6 +38,7 @@ struct opage {
     uint64_t dirty_since_ns;     /* FL_NEVER: no store waits for write-back */
     uint64_t seq;                /* of the last write-back posted */
     uint8_t prot, cached, dropped, undecided;
+    uint8_t doubt; /* acknowledged while a fence was due: may be sent again all the same */
 };
 
 /* A periodic write-back. */

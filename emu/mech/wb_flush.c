@@ -85,6 +85,17 @@ fl_mask wb_sent_mask(struct wb *w, struct fl_env *e, uint32_t idx)
     return wb_planted(w, FL_PLANT_SEND_CLEAN) ? m | m << 1 : m;
 }
 
+void wb_unsent(struct wb *w, uint32_t idx)
+{
+    const struct wb_page *p = wb_pg(w, idx);
+    uint64_t lines = fl_mask_count(p->inflight);
+
+    w->stats.pages_flushed--;
+    w->stats.pages_flushed_whole -= wb_has(p, WB_F_WHOLE);
+    w->stats.lines_sent -= lines;
+    w->stats.bytes_sent -= lines * FL_LINE_BYTES;
+}
+
 static void post_direct(struct wb *w, struct fl_env *e, uint32_t idx)
 {
     struct wb_page *p = wb_pg(w, idx);
@@ -201,6 +212,12 @@ static void snap_and_send(struct wb *w, struct fl_env *e, uint32_t idx)
     w->regions[at.region].inflight++;
     if (w->cfg.regions[at.region].path == WB_LOG) {
         wb_log_queue(w, idx, at.node);
+    } else if (wb_nd(w, at.node)->state == WB_N_FENCING) {
+        /* The fence began while the gate was on its way. The lines are kept: the page may open for
+         * stores again, which makes it a new twin. */
+        wb_buf_release(w, p);
+        wb_flush_failed(w, e, idx, FL_EFENCED);
+        return;
     } else {
         post_direct(w, e, idx);
     }

@@ -145,6 +145,7 @@ static void batch_end(struct wb *w, struct fl_env *e, uint32_t node, uint32_t sl
 {
     uint32_t head = batch_head(w, node, slot);
     struct wb_batch *b = &wb_nd(w, node)->batches[slot];
+    bool unsent = b->state == WB_B_CREDIT; /* the fabric never had room for it */
 
     fl_timer(e, wb_tag(WB_T_BATCH, slot, node), FL_NEVER);
     *b = (struct wb_batch){0};
@@ -155,6 +156,9 @@ static void batch_end(struct wb *w, struct fl_env *e, uint32_t node, uint32_t sl
         wb_q_remove(w, idx);
         if (p->buf != 0) { /* never taken by the fabric */
             wb_buf_release(w, p);
+        }
+        if (unsent) {
+            wb_unsent(w, idx);
         }
         if (status == FL_OK) {
             wb_retire(w, e, idx);

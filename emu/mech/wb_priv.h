@@ -384,6 +384,8 @@ void wb_flush_failed(struct wb *w, struct fl_env *e, uint32_t idx, int status);
 void wb_settle(struct wb *w, struct fl_env *e, uint32_t idx);
 /** Lines that go out for this page: what is in flight, unless a plant says otherwise. */
 fl_mask wb_sent_mask(struct wb *w, struct fl_env *e, uint32_t idx);
+/** Takes it back: it turned out that nothing was. */
+void wb_unsent(struct wb *w, uint32_t idx);
 
 /* --- wb_log.c -------------------------------------------------------------------------------- */
 

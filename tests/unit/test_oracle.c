@@ -435,6 +435,22 @@ static void a_wrong_byte_at_the_memory_node_is_told(void **state)
     }
 }
 
+/* The answer came when the device had given the batch up already: once more is no clean line. */
+static void what_was_answered_in_doubt_may_be_sent_again(void **state)
+{
+    struct fl_rma w = write_of(0, 1U << 2, 2);
+
+    (void)state;
+    one_good_page(0, 1);
+    oracle_on_doubt(o, &w);
+    oracle_on_post(o, &w, buf);
+    oracle_on_done(o, &w, buf, FL_OK, 900);
+    assert_int_equal(verdict_of("W4").violated, 0);
+    w.seq = 3;
+    oracle_on_post(o, &w, buf);
+    assert_int_equal(verdict_of("W4").violated, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -461,6 +477,7 @@ int main(void)
         T(the_memory_node_watches_the_order_of_batches),
         T(native_regions_are_held_to_the_last_view),
         T(bytes_must_arrive),
+        T(what_was_answered_in_doubt_may_be_sent_again),
         T(the_first_violation_is_told),
         T(a_wrong_byte_at_the_memory_node_is_told),
     };

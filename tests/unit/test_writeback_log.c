@@ -155,6 +155,27 @@ static void no_credit_keeps_the_batch(void **state)
     fk_free(&f);
 }
 
+/* What the fabric never took was never sent. */
+static void a_batch_that_never_got_credit_does_not_count(void **state)
+{
+    struct wb_cfg cfg = log_cfg();
+    struct fake *f = opened(&cfg);
+
+    (void)state;
+    flush_pages(f, 0, 2);
+    assert_int_equal(wb_stats(f->wb)->bytes_sent, 2 * FL_LINE_BYTES);
+    fk_done(f, fk_find(f, FL_CALL_SEND), FL_EAGAIN);
+    assert_true(fk_fire(f, WB_T_BATCH));
+    assert_int_equal(f->sites[FL_SITE_FLUSH_FAIL], 2);
+    assert_int_equal(wb_stats(f->wb)->bytes_sent, 0);
+    assert_int_equal(wb_stats(f->wb)->lines_sent, 0);
+    assert_int_equal(wb_stats(f->wb)->pages_flushed, 0);
+    assert_true(fk_run(f));
+    assert_int_equal(fk_differ(f, 0), 0);
+    assert_int_equal(wb_stats(f->wb)->bytes_sent, 2 * FL_LINE_BYTES);
+    fk_free(&f);
+}
+
 static void an_answer_may_come_before_the_send_is_done(void **state)
 {
     struct wb_cfg cfg = log_cfg();
@@ -331,6 +352,7 @@ int main(void)
         cmocka_unit_test(payload_is_bounded),
         cmocka_unit_test(a_batch_holds_pages_of_one_lease),
         cmocka_unit_test(no_credit_keeps_the_batch),
+        cmocka_unit_test(a_batch_that_never_got_credit_does_not_count),
         cmocka_unit_test(an_answer_may_come_before_the_send_is_done),
         cmocka_unit_test(a_lost_answer_ends_by_deadline_and_fence),
         cmocka_unit_test(a_refused_batch_is_an_error),
