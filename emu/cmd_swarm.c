@@ -35,7 +35,9 @@ static const char help[] =
     "  --set PATH=VALUE  change a setting of the scenario\n"
     "  --plant ID        switch on a planted bug (`farline list plants`)\n"
     "  --out DIR         where swarm.json and the first failures go (runs/NAME/swarm)\n"
-    "  --until-violated  stop at the first run that fails\n"
+    "  --until-violated[=ID]  stop at the first run that fails (in which that check does)\n"
+    "  --no-keep         failures are only named, not made smaller and written\n"
+    "  --lies            also faults that only checksums from end to end would survive\n"
     "  --junit FILE      JUnit: a test case for each seed and check\n"
     "  --tap             TAP instead of the report\n"
     "  --json            print one JSON object a scenario instead of the report\n"
@@ -48,7 +50,8 @@ struct args {
     uint64_t first, last;
     unsigned jobs;
     const char *out, *junit;
-    bool json, tap, until_violated;
+    const char *until_id; /* NULL: any failure */
+    bool json, tap, until_violated, lies, no_keep;
     char *const *files;
     int file_count;
 };
@@ -109,8 +112,15 @@ static int take(struct args *a, int opt, const char *arg)
     case 't':
         a->tap = true;
         return EMU_HELD;
+    case 'k':
+        a->no_keep = true;
+        return EMU_HELD;
+    case 'l':
+        a->lies = true;
+        return EMU_HELD;
     case 'v':
         a->until_violated = true;
+        a->until_id = arg;
         return EMU_HELD;
     case 'h':
         fputs(help, stdout);
@@ -130,7 +140,9 @@ static int parse(struct args *a, int argc, char **argv)
                                             {"json", no_argument, NULL, 'J'},
                                             {"junit", required_argument, NULL, 'u'},
                                             {"tap", no_argument, NULL, 't'},
-                                            {"until-violated", no_argument, NULL, 'v'},
+                                            {"lies", no_argument, NULL, 'l'},
+                                            {"no-keep", no_argument, NULL, 'k'},
+                                            {"until-violated", optional_argument, NULL, 'v'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     int opt, rc;
@@ -157,9 +169,12 @@ static int parse(struct args *a, int argc, char **argv)
 static void work(void *arg, uint64_t seed, struct pool_note *ret)
 {
     struct swarm *s = arg;
-    bool drawn = swarm_draw(s->sum.base, seed, s->p);
+    bool drawn = swarm_draw(s->sum.base, seed, s->a->lies, s->p);
 
-    swarm_run(s->p, drawn, (seed - s->a->first) % TWICE_ONE_IN == 0, ret);
+    if (!drawn && s->sum.base->same_image && s->sum.base->variant_count > 1)
+        swarm_run_variants(s->sum.base, seed, s->p, ret);
+    else
+        swarm_run(s->p, drawn, (seed - s->a->first) % TWICE_ONE_IN == 0, ret);
 }
 
 static void got(void *arg, uint64_t seed, const struct pool_note *n)
@@ -171,11 +186,22 @@ static void got(void *arg, uint64_t seed, const struct pool_note *n)
         s->cases_rc = cases_add(s->cases, seed, n);
 }
 
-static bool enough(void *arg)
+static bool enough(const struct swarm *s)
+{
+    if (s->a->until_id == NULL)
+        return s->sum.fail_count > 0;
+    for (uint16_t k = 0; k < s->sum.check_count; k++)
+        if (strcmp(s->sum.checks[k].id, s->a->until_id) == 0)
+            return s->sum.checks[k].violated > 0;
+    return false;
+}
+
+/** A world that lacks something for one seed lacks it for all. */
+static bool over(void *arg)
 {
     const struct swarm *s = arg;
 
-    return s->sum.fail_count > 0;
+    return s->sum.by_verdict[EMU_SKIPPED] > 0 || (s->a->until_violated && enough(s));
 }
 
 static void tick(void *arg)
@@ -256,7 +282,15 @@ static void keep(void *arg, uint64_t i, struct pool_note *ret)
     char dir[PATH_MAX + 64];
     bool no_result = strcmp(f->key, "crash") == 0 || strcmp(f->key, "hung") == 0;
 
-    swarm_draw(s->sum.base, f->seed, s->p);
+    if (strcmp(f->key, "W9") == 0) { /* no single run shows it */
+        ret->verdict = EMU_VIOLATED;
+        snprintf(ret->why, sizeof(ret->why),
+                 "repeat all variants: farline run %.255s --fabric sim --seed %" PRIu64,
+                 s->sum.base->file, f->seed);
+        return;
+    }
+
+    swarm_draw(s->sum.base, f->seed, s->a->lies, s->p);
     snprintf(dir, sizeof(dir), "%s/seed-%" PRIu64, s->sum.dir, f->seed);
     int rc = no_result ? write_plan_only(s, f, dir, &err) : shrink_failure(s, f, ret, &err);
     if (rc == FL_OK && !no_result)
@@ -304,7 +338,7 @@ static int keep_failures(struct swarm *s, struct fl_errmsg *err)
                      .work = keep,
                      .got = kept};
 
-    if (n == 0 || emu_interrupted)
+    if (n == 0 || emu_interrupted || s->a->no_keep)
         return FL_OK;
     int rc = pool_run(&p, err);
     remove_halves(s);
@@ -329,7 +363,7 @@ static int put(const struct swarm *s, const char *name, char *text, struct fl_er
 /** Each whole or not at all; DIR only exists when there is something to keep. */
 static int write_summary(const struct swarm *s, struct fl_errmsg *err)
 {
-    if (s->sum.fail_count == 0 && s->a->out == NULL)
+    if ((s->sum.fail_count == 0 || s->a->no_keep) && s->a->out == NULL)
         return FL_OK;
     int rc = put(s, "swarm.json", swarm_sum_json(&s->sum, JSON_INDENT(1)), err);
     return rc != FL_OK ? rc : put(s, "report.html", swarm_sum_html(&s->sum), err);
@@ -385,7 +419,7 @@ static int run_all(struct swarm *s, struct fl_errmsg *err)
                      .arg = s,
                      .work = work,
                      .got = got,
-                     .enough = s->a->until_violated ? enough : NULL,
+                     .enough = over,
                      .tick = show ? tick : NULL};
 
     int rc = begin_cases(s, err);

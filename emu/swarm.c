@@ -6,9 +6,10 @@
 
 #include "emu/base/rng.h"
 #include "emu/base/sites.h"
+#include "emu/mech/writeback.h"
 
 enum {
-    FAULTS_MAX = 4,      /* drawn in one run; a cut of both ways counts once */
+    FAULTS_MAX = 5,      /* drawn in one run; a cut of both ways counts once */
     QUIET_ONE_IN = 5,    /* seeds without any */
     RETRIES = 20,        /* with short deadlines, so that healed cuts are survived */
     OWN_STREAM = 0xfffe, /* no node has this id */
@@ -23,7 +24,27 @@ static const enum fl_site compute_sites[] = {
 static const enum fl_site memory_sites[] = {FL_SITE_LEASE, FL_SITE_LOG_RX, FL_SITE_LOG_COMMIT,
                                             FL_SITE_LOG_APPLY, FL_SITE_LOG_STALE};
 
+#define MBPS UINT64_C(1000000)
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* --- kinds ---------------------------------------------------------------------------------- */
+
+bool swarm_either_way(unsigned kind)
+{
+    switch (kind < PLAN_FAULT ? TP_FAULT_COUNT : kind - PLAN_FAULT) {
+    case TP_FAULT_DELAY:
+    case TP_FAULT_RATE:
+    case TP_FAULT_CLOG:
+    case TP_FAULT_DUPLICATE:
+    case TP_FAULT_REORDER:
+    case TP_FAULT_DROP:
+    case TP_FAULT_TRUNCATE:
+    case TP_FAULT_CORRUPT:
+        return true;
+    default:
+        return kind == PLAN_CUT || kind == PLAN_HEAL;
+    }
+}
 
 /* --- drawing -------------------------------------------------------------------------------- */
 
@@ -152,20 +173,101 @@ static void add_cut(struct draw *d, struct plan_step s)
     }
 }
 
-static void add_fault(struct draw *d, enum plan_action kind)
+/** How often, how much, for how long. */
+static void draw_options(struct draw *d, const struct plan_step_info *k, struct plan_step *s)
 {
-    struct plan_step s = {.for_ns = FL_NEVER, .action = kind};
+    uint64_t deadline_ns = d->p->regions[0].op_deadline_ns;
+
+    if ((k->options & PLAN_OPT_CLASS) != 0 && fl_rng_chance(&d->g, 1, 2))
+        s->classes = (uint8_t)(1U << fl_rng_below(&d->g, FL_CLASSES));
+    if ((k->options & PLAN_OPT_EVERY) != 0)
+        s->every = (uint32_t)pick_log(d, 1, 8);
+    if ((k->options & PLAN_OPT_COUNT) != 0 && fl_rng_chance(&d->g, 1, 2))
+        s->count = pick_log(d, 1, 8);
+    if (s->action == PLAN_SLOW)
+        s->by_ns = pick_log(d, 100, 20 * FL_NS_PER_US);
+    else if ((k->options & PLAN_OPT_BY) != 0)
+        s->by_ns = pick_log(d, FL_NS_PER_US, 3 * deadline_ns);
+    if (s->by_ns > d->p->run_deadline_ns / 8)
+        s->by_ns = d->p->run_deadline_ns / 8;
+    if ((k->options & PLAN_OPT_BPS) != 0)
+        s->rate_bps = pick_log(d, MBPS, 10000 * MBPS);
+    if ((k->options & PLAN_OPT_FOR) != 0)
+        s->for_ns = pick_length(d);
+    if ((k->options & PLAN_OPT_COUNT) != 0 && s->for_ns < FL_NS_PER_MS)
+        s->for_ns = FL_NS_PER_MS; /* what hits single messages needs time until one comes */
+}
+
+/** A compute node that uses memory node @m; there is one, or @m would not have been drawn. */
+static uint16_t user_of(const struct plan *p, uint16_t m)
+{
+    for (uint16_t r = 0; r < p->region_count; r++)
+        for (uint16_t c = 0; c < p->regions[r].chunk_count; c++)
+            if (p->regions[r].chunks[c].node == m)
+                return p->regions[r].on;
+    return p->regions[0].on;
+}
+
+/** A memory node dies and is there again a while later, with its image or without. It may die at a
+ * site of its own; then the moment at which its loss was noticed is that of its return. */
+static void add_restart(struct draw *d, struct plan_step s)
+{
     uint16_t c, m;
 
+    if (d->p->step_count + 2 > PLAN_STEPS_MAX)
+        return;
+    pick_pair(d, &c, &m);
+    if (fl_rng_chance(&d->g, 1, 3)) { /* the worst moment: between two pages of a batch */
+        s.when = PLAN_AT_SITE;
+        s.node = m;
+        s.site = FL_SITE_LOG_APPLY;
+        s.nth = pick_log(d, 1, 100);
+    }
+    bool own = s.when == PLAN_AT_SITE && d->p->nodes[s.node].role == PLAN_MEMORY;
+    s.target = own ? s.node : m;
+    s.action = PLAN_KILL;
+    d->p->steps[d->p->step_count++] = s;
+    if (own) {
+        s.node = user_of(d->p, s.target);
+        s.site = FL_SITE_PEER_LOST;
+        s.nth = 1;
+    }
+    s.action = PLAN_RESTART;
+    s.by_ns = pick_log(d, FL_NS_PER_MS, 50 * FL_NS_PER_MS);
+    s.blank = fl_rng_chance(&d->g, 1, 3);
+    d->p->steps[d->p->step_count++] = s;
+}
+
+static void add_fault(struct draw *d, unsigned kind)
+{
+    const struct plan_step_info *k = plan_step_info(kind);
+    struct plan_step s = {.for_ns = FL_NEVER};
+    uint16_t c, m;
+
+    plan_step_set_kind(&s, kind);
     pick_when(d, &s);
     if (kind == PLAN_CUT) {
         add_cut(d, s);
         return;
     }
+    if (kind == PLAN_RESTART) {
+        add_restart(d, s);
+        return;
+    }
     if (d->p->step_count == PLAN_STEPS_MAX)
         return;
     pick_pair(d, &c, &m);
-    s.target = fl_rng_chance(&d->g, 1, kind == PLAN_KILL ? 8 : 3) ? c : m;
+    bool back = swarm_either_way(kind) && fl_rng_chance(&d->g, 1, 2);
+    if (k->pair) {
+        s.target = back ? m : c;
+        s.target2 = back ? c : m;
+    } else if (kind == PLAN_SLOTS_FULL) {
+        s.target = c;
+    } else {
+        s.target = fl_rng_chance(&d->g, 1, kind == PLAN_KILL ? 8 : 3) ? c : m;
+    }
+    if (kind != PLAN_PAUSE)
+        draw_options(d, k, &s);
     struct plan_step *n = &d->p->steps[d->p->step_count++];
     *n = s;
     if (kind == PLAN_PAUSE)
@@ -184,20 +286,62 @@ static void draw_deadlines(struct draw *d)
             d->p->nodes[i].retry_max = RETRIES;
 }
 
-static void draw_faults(struct draw *d)
-{
-    static const enum plan_action all[] = {PLAN_KILL, PLAN_PAUSE, PLAN_CUT};
-    enum plan_action kinds[COUNT(all)];
-    size_t kind_count = 0;
+/* Odds that a seed draws faults of a kind. Without checksums from end to end no mechanism survives
+ * what lies: these are drawn on demand only. */
+static const struct {
+    unsigned kind;
+    uint8_t one_in;
+    bool lie;
+} odds[] = {
+    {PLAN_KILL, 6, false},
+    {PLAN_PAUSE, 4, false},
+    {PLAN_CUT, 4, false},
+    {PLAN_RESTART, 8, false},
+    {PLAN_SLOW, 6, false},
+    {PLAN_SLOTS_FULL, 6, false},
+    {PLAN_FAULT + TP_FAULT_DELAY, 6, false},
+    {PLAN_FAULT + TP_FAULT_RATE, 6, false},
+    {PLAN_FAULT + TP_FAULT_CLOG, 6, false},
+    {PLAN_FAULT + TP_FAULT_DUPLICATE, 6, false},
+    {PLAN_FAULT + TP_FAULT_REORDER, 6, false},
+    {PLAN_FAULT + TP_FAULT_DROP, 8, false},
+    {PLAN_FAULT + TP_FAULT_TRUNCATE, 8, false},
+    {PLAN_FAULT + TP_FAULT_CORRUPT, 8, false},
+    {PLAN_FAULT + TP_FAULT_DONE_LOST, 6, false},
+    {PLAN_FAULT + TP_FAULT_DONE_LATE, 6, false},
+    {PLAN_FAULT + TP_FAULT_DONE_ERROR, 6, false},
+    {PLAN_FAULT + TP_FAULT_STUCK, 6, false},
+    {PLAN_FAULT + TP_FAULT_DONE_EARLY, 3, true},
+    {PLAN_FAULT + TP_FAULT_SHORT_READ, 3, true},
+    {PLAN_FAULT + TP_FAULT_STALE_READ, 3, true},
+    {PLAN_FAULT + TP_FAULT_BIT_FLIP, 3, true},
+};
 
-    if (fl_rng_chance(&d->g, 1, 4))
-        kinds[kind_count++] = PLAN_KILL;
-    if (fl_rng_chance(&d->g, 1, 2))
-        kinds[kind_count++] = PLAN_PAUSE;
-    if (fl_rng_chance(&d->g, 1, 2))
-        kinds[kind_count++] = PLAN_CUT;
+/** What is about one-sided writes has nothing to hit where all go by log. */
+static bool can_hit(const struct plan *p, unsigned kind)
+{
+    if (kind != PLAN_FAULT + TP_FAULT_STUCK && kind != PLAN_FAULT + TP_FAULT_DONE_EARLY)
+        return true;
+    for (uint16_t i = 0; i < p->region_count; i++)
+        if (p->regions[i].path == WB_DIRECT)
+            return true;
+    return false;
+}
+
+static void draw_faults(struct draw *d, bool lies)
+{
+    unsigned kinds[COUNT(odds)], all[COUNT(odds)];
+    size_t kind_count = 0, all_count = 0;
+
+    for (size_t i = 0; i < COUNT(odds); i++) {
+        if ((odds[i].lie && !lies) || !can_hit(d->p, odds[i].kind))
+            continue;
+        all[all_count++] = odds[i].kind;
+        if (fl_rng_chance(&d->g, 1, odds[i].one_in))
+            kinds[kind_count++] = odds[i].kind;
+    }
     if (kind_count == 0)
-        kinds[kind_count++] = all[fl_rng_below(&d->g, COUNT(all))];
+        kinds[kind_count++] = all[fl_rng_below(&d->g, all_count)];
     draw_deadlines(d);
     d->storm_ns = pick_log(d, FL_NS_PER_US, 50 * FL_NS_PER_MS);
     d->storm_len_ns = pick_log(d, 10 * FL_NS_PER_US, 5 * FL_NS_PER_MS);
@@ -205,7 +349,7 @@ static void draw_faults(struct draw *d)
         add_fault(d, kinds[fl_rng_below(&d->g, kind_count)]);
 }
 
-bool swarm_draw(const struct plan *base, uint64_t seed, struct plan *ret)
+bool swarm_draw(const struct plan *base, uint64_t seed, bool lies, struct plan *ret)
 {
     struct draw d = {.p = ret};
     struct fl_errmsg err;
@@ -221,25 +365,8 @@ bool swarm_draw(const struct plan *base, uint64_t seed, struct plan *ret)
     ret->expect_count = 0;
     memset(ret->expects, 0, sizeof(ret->expects));
     swarm_drop_check(ret, "W6");
-    draw_faults(&d);
+    draw_faults(&d, lies);
     return true;
-}
-
-bool swarm_either_way(unsigned kind)
-{
-    switch (kind < PLAN_FAULT ? TP_FAULT_COUNT : kind - PLAN_FAULT) {
-    case TP_FAULT_DELAY:
-    case TP_FAULT_RATE:
-    case TP_FAULT_CLOG:
-    case TP_FAULT_DUPLICATE:
-    case TP_FAULT_REORDER:
-    case TP_FAULT_DROP:
-    case TP_FAULT_TRUNCATE:
-    case TP_FAULT_CORRUPT:
-        return true;
-    default:
-        return kind == PLAN_CUT || kind == PLAN_HEAL;
-    }
 }
 
 /* --- judging -------------------------------------------------------------------------------- */
@@ -308,6 +435,13 @@ void swarm_judge(const struct plan *p, const struct result *r, bool drawn, struc
             snprintf(n->key, sizeof(n->key), "%s", r->checks[i - 1].id);
 }
 
+static void set_up_failed(int rc, const struct fl_errmsg *err, struct pool_note *ret)
+{
+    ret->verdict = rc == FL_EUNSUPPORTED ? EMU_SKIPPED : EMU_USAGE;
+    snprintf(ret->key, sizeof(ret->key), "setup");
+    snprintf(ret->why, sizeof(ret->why), "%.399s", err->text);
+}
+
 void swarm_run(const struct plan *p, bool drawn, bool twice, struct pool_note *ret)
 {
     const struct run_opts o = {.fabric = "sim", .tracker = "actor", .quiet = true};
@@ -330,13 +464,86 @@ void swarm_run(const struct plan *p, bool drawn, bool twice, struct pool_note *r
                      (unsigned long long)r->trace_hash, (unsigned long long)again->trace_hash);
         }
     }
-    if (rc != FL_OK) {
-        ret->verdict = rc == FL_EUNSUPPORTED ? EMU_SKIPPED : EMU_USAGE;
-        snprintf(ret->key, sizeof(ret->key), "setup");
-        snprintf(ret->why, sizeof(ret->why), "%.399s", err.text);
-    }
+    if (rc != FL_OK)
+        set_up_failed(rc, &err, ret);
     result_free(&r);
     result_free(&again);
+}
+
+/** What one more variant found is added; the first failure is the one that is told. */
+static void add_variant(struct pool_note *all, const struct pool_note *one, const char *name)
+{
+    for (uint16_t i = 0; i < one->check_count; i++) {
+        uint16_t k = 0;
+
+        while (k < all->check_count && strcmp(all->checks[k].id, one->checks[i].id) != 0)
+            k++;
+        if (k == PLAN_CHECKS_MAX)
+            continue;
+        if (k == all->check_count)
+            memcpy(all->checks[all->check_count++].id, one->checks[i].id,
+                   sizeof(one->checks[i].id));
+        all->checks[k].checked += one->checks[i].checked;
+        all->checks[k].violated += one->checks[i].violated;
+    }
+    all->trace_hash = all->trace_hash * UINT64_C(0x9e3779b97f4a7c15) + one->trace_hash;
+    if (all->verdict != EMU_HELD || one->verdict == EMU_HELD)
+        return;
+    all->verdict = one->verdict;
+    memcpy(all->key, one->key, sizeof(all->key));
+    snprintf(all->why, sizeof(all->why), "variant %s: %.340s", name, one->why);
+}
+
+static void compare_image(const struct plan *p, uint64_t first, uint64_t image, const char *name,
+                          struct pool_note *n)
+{
+    if (first == 0 || image == 0)
+        return;
+    for (uint16_t i = 0; i < p->region_count; i++)
+        n->checks[0].checked += p->regions[i].size_bytes;
+    if (image == first)
+        return;
+    if (n->checks[0].violated++ > 0 || n->verdict == EMU_VIOLATED)
+        return;
+    n->verdict = EMU_VIOLATED;
+    snprintf(n->key, sizeof(n->key), "W9");
+    snprintf(n->why, sizeof(n->why), "variants %s and %s left different images",
+             p->variants[0].name, name);
+}
+
+void swarm_run_variants(const struct plan *base, uint64_t seed, struct plan *scratch,
+                        struct pool_note *ret)
+{
+    const struct run_opts o = {.fabric = "sim", .tracker = "actor", .quiet = true};
+    struct fl_errmsg err = {"out of memory"};
+    uint64_t first = 0;
+    bool w9 = requested(base, "W9");
+
+    ret->verdict = EMU_HELD;
+    ret->check_count = w9;
+    snprintf(ret->checks[0].id, sizeof(ret->checks[0].id), "W9");
+    for (int v = 0; v < base->variant_count; v++) {
+        struct pool_note n = {.verdict = EMU_HELD};
+        struct result *r = result_new();
+        int rc = r == NULL ? FL_ENOMEM : plan_variant_apply(base, v, scratch, &err);
+
+        swarm_drop_check(scratch, "W9"); /* of all, not of one */
+        scratch->seed = seed;
+        plan_steps_draw(scratch);
+        if (rc == FL_OK)
+            rc = emu_run_sim(scratch, &o, r, &err);
+        if (rc == FL_OK) {
+            result_sum_metrics(r);
+            swarm_judge(scratch, r, false, &n);
+        } else {
+            set_up_failed(rc, &err, &n);
+        }
+        add_variant(ret, &n, base->variants[v].name);
+        if (w9 && rc == FL_OK && !fl_planted(&base->plants, FL_BLIND_W9))
+            compare_image(base, first, r->image_digest, base->variants[v].name, ret);
+        first = first == 0 && rc == FL_OK ? r->image_digest : first;
+        result_free(&r);
+    }
 }
 
 void swarm_drop_unfired(struct plan *p, const struct result *r)

@@ -125,15 +125,15 @@ void swarm_sum_print(FILE *f, const struct swarm_sum *s)
             "%u jobs; %" PRIu64 " done twice\n",
             s->base->file, s->first, s->last, s->done, sec, sec > 0 ? (double)s->done / sec : 0.0,
             s->jobs, s->twice);
-    fprintf(f, "%-10s%10s%10s%10s%10s\n", "fault", "asked", "fired", "survived", "violated");
+    fprintf(f, "%-18s%10s%10s%10s%10s\n", "fault", "asked", "fired", "survived", "violated");
     for (int k = 0; k < POOL_KINDS; k++)
         if (s->kinds[k].asked > 0)
-            fprintf(f, "%-10s%10" PRIu64 "%10" PRIu64 "%10" PRIu64 "%10" PRIu64 "\n",
+            fprintf(f, "%-18s%10" PRIu64 "%10" PRIu64 "%10" PRIu64 "%10" PRIu64 "\n",
                     plan_step_info((unsigned)k)->name, s->kinds[k].asked, s->kinds[k].fired,
                     s->kinds[k].survived, s->kinds[k].violated);
-    fprintf(f, "%-10s%20s%20s\n", "check", "compared", "violated");
+    fprintf(f, "%-18s%20s%20s\n", "check", "compared", "violated");
     for (uint16_t k = 0; k < s->check_count; k++)
-        fprintf(f, "%-10s%20" PRIu64 "%20" PRIu64 "\n", s->checks[k].id, s->checks[k].checked,
+        fprintf(f, "%-18s%20" PRIu64 "%20" PRIu64 "\n", s->checks[k].id, s->checks[k].checked,
                 s->checks[k].violated);
     print_failures(f, s);
     fprintf(f, "verdict   ");
