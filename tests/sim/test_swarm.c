@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "emu/mech/writeback.h"
 #include "emu/shrink.h"
 #include "emu/swarm.h"
 #include "tests/sim/plans.h"
 
-enum { SEEDS = 60 };
+enum { SEEDS = 200 };
 
 static struct plan *base_of(const char *plant)
 {
@@ -21,6 +22,54 @@ static struct plan *base_of(const char *plant)
     return p;
 }
 
+static bool lies(unsigned kind)
+{
+    return kind == PLAN_FAULT + TP_FAULT_DONE_EARLY || kind == PLAN_FAULT + TP_FAULT_SHORT_READ ||
+           kind == PLAN_FAULT + TP_FAULT_STALE_READ || kind == PLAN_FAULT + TP_FAULT_BIT_FLIP;
+}
+
+/* Only on demand, and then they are caught. */
+static void lies_are_drawn_on_demand(void **state)
+{
+    struct plan *base = base_of(NULL), *p = malloc(sizeof(*p));
+    uint32_t kinds[POOL_KINDS] = {0}, violated = 0;
+
+    (void)state;
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        struct pool_note n = {.verdict = EMU_HELD};
+        bool drawn = swarm_draw(base, seed, true, p);
+
+        for (uint16_t i = 0; i < p->step_count; i++)
+            kinds[plan_step_kind(&p->steps[i])]++;
+        if (drawn && seed < 40)
+            swarm_run(p, drawn, false, &n);
+        violated += n.verdict == EMU_VIOLATED;
+    }
+    for (unsigned k = 0; k < POOL_KINDS; k++)
+        if (lies(k))
+            assert_true(kinds[k] > 10);
+    assert_true(violated > 3);
+    free(base);
+    free(p);
+}
+
+/* What is about one-sided writes is left out where there are none. */
+static void kinds_that_have_nothing_to_hit_are_not_drawn(void **state)
+{
+    struct plan *base = base_of(NULL), *p = malloc(sizeof(*p));
+
+    (void)state;
+    base->regions[0].path = WB_LOG;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        (void)swarm_draw(base, seed, true, p);
+        for (uint16_t i = 0; i < p->step_count; i++)
+            assert_true(plan_step_kind(&p->steps[i]) != PLAN_FAULT + TP_FAULT_STUCK &&
+                        plan_step_kind(&p->steps[i]) != PLAN_FAULT + TP_FAULT_DONE_EARLY);
+    }
+    free(base);
+    free(p);
+}
+
 static void drawn_faults_depend_on_the_seed_alone_and_make_valid_plans(void **state)
 {
     struct plan *base = base_of(NULL), *a = malloc(sizeof(*a)), *b = malloc(sizeof(*b));
@@ -28,10 +77,10 @@ static void drawn_faults_depend_on_the_seed_alone_and_make_valid_plans(void **st
     struct fl_errmsg err;
 
     (void)state;
-    for (uint64_t seed = 0; seed < 300; seed++) {
+    for (uint64_t seed = 0; seed < 900; seed++) {
         memset(a, 1, sizeof(*a));
-        bool drawn = swarm_draw(base, seed, a);
-        assert_true(swarm_draw(base, seed, b) == drawn);
+        bool drawn = swarm_draw(base, seed, false, a);
+        assert_true(swarm_draw(base, seed, false, b) == drawn);
         assert_memory_equal(a, b, sizeof(*a));
         if (plan_validate(a, &err) != FL_OK)
             fail_msg("seed %d: %s", (int)seed, err.text);
@@ -43,9 +92,12 @@ static void drawn_faults_depend_on_the_seed_alone_and_make_valid_plans(void **st
             at_site += a->steps[i].when == PLAN_AT_SITE;
         }
     }
-    assert_true(quiet > 30 && quiet < 100 && at_site > 100);
-    for (int k = 0; k <= PLAN_HEAL; k++)
-        assert_true(kinds[k] > 10);
+    assert_true(quiet > 90 && quiet < 300 && at_site > 300);
+    for (unsigned k = 0; k < POOL_KINDS; k++)
+        if (plan_step_info(k) != NULL && (lies(k) || k == PLAN_FAULT + TP_FAULT_REG_FAIL))
+            assert_int_equal(kinds[k], 0);
+        else if (plan_step_info(k) != NULL && kinds[k] < 20)
+            fail_msg("%s was drawn %d times", plan_step_info(k)->name, (int)kinds[k]);
     free(base);
     free(a);
     free(b);
@@ -58,8 +110,9 @@ static void random_faults_violate_nothing(void **state)
 
     (void)state;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        base->regions[0].path = seed % 2 ? WB_DIRECT : WB_LOG;
         struct pool_note n = {.verdict = EMU_USAGE};
-        bool drawn = swarm_draw(base, seed, p);
+        bool drawn = swarm_draw(base, seed, false, p);
 
         swarm_run(p, drawn, seed % 10 == 0, &n);
         if (n.verdict != EMU_HELD)
@@ -78,7 +131,7 @@ static uint64_t first_catch(const struct plan *base, struct plan *p, struct pool
 {
     for (uint64_t seed = 1; seed <= 200; seed++) {
         memset(n, 0, sizeof(*n));
-        bool drawn = swarm_draw(base, seed, p);
+        bool drawn = swarm_draw(base, seed, false, p);
         swarm_run(p, drawn, false, n);
         if (drawn && n->verdict == EMU_VIOLATED)
             return seed;
@@ -154,6 +207,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(drawn_faults_depend_on_the_seed_alone_and_make_valid_plans),
+        cmocka_unit_test(lies_are_drawn_on_demand),
+        cmocka_unit_test(kinds_that_have_nothing_to_hit_are_not_drawn),
         cmocka_unit_test(random_faults_violate_nothing),
         cmocka_unit_test(a_planted_bug_is_caught_and_shrinks_to_less_that_fails_alike),
         cmocka_unit_test(what_does_not_fail_is_not_shrunk),
