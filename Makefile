@@ -187,7 +187,7 @@ lint-files: # names for ci/lint, one list a line
 
 # ---- figures ----------------------------------------------------------------------------------------
 coverage: $(call bin,build-cov,$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC)) build-cov/farline ## line coverage of all tests, at least COVERAGE_MIN percent
-	@FABRICS="tcp sim" ci/coverage build-cov $(COVERAGE_MIN) $(REAL_LONG) \
+	@FABRICS=sim ci/coverage build-cov $(COVERAGE_MIN) $(REAL_LONG) \
 		$(filter-out %/farline,$^) $(PROGRAM_SH)
 
 bench: $(call bin,$(BUILD),$(BENCH_SRC)) $(BUILD)/farline ## figures against raw code: table and build/bench.json

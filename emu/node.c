@@ -79,8 +79,7 @@ static void tell_error(struct emu_node *n, const struct fl_event *ev)
             node_batches_fenced(n, ev->node);
         }
     } else if ((ev->kind == FL_EV_DONE && ev->a == NODE_TOLD_WRITE && ev->status != FL_OK) ||
-               (ev->kind == FL_EV_MSG && ev->msg->type == FL_MSG_LOG_ACK &&
-                ev->msg->status != FL_OK)) {
+               (ev->msg != NULL && ev->msg->type == FL_MSG_LOG_ACK && ev->msg->status != FL_OK)) {
         node_batches_doubtful(n, ev->node);
         oracle_on_error(n->oracle, ev->node);
     }
