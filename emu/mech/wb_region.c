@@ -291,7 +291,9 @@ void wb_on_ctl_timer(struct wb *w, struct fl_env *e, uint16_t region)
             return;
         }
         /* What is not acknowledged by now is lost. Operations in flight end by their own
-         * deadlines, what waits for a fence or a buffer is counted as it comes by. */
+         * deadlines, what waits for a fence or a buffer is counted as it comes by. That takes a
+         * buffer each: where a fault keeps all of them back, those kept for this are used. */
+        w->full = 0;
         rg->chunk_lost = all_chunks(w, region);
         for (uint32_t n = 0; n < w->node_count; n++) {
             wb_q_splice(w, wb_head(w, WB_H_URGENT), wb_head_node(w, n, WB_NH_FLUSH));

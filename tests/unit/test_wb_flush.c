@@ -46,10 +46,31 @@ static void a_page_gated_before_the_fence_is_written_after_it(void **state)
     fk_free(&f);
 }
 
+/* A device without a buffer writes nothing back. Its close still ends, and says what was lost. */
+static void close_ends_without_a_buffer(void **state)
+{
+    struct wb_cfg cfg = fk_cfg();
+    struct fake *f = fk_new(&cfg);
+
+    (void)state;
+    fk_open(f, 0);
+    fk_write(f, 0, 0, 0, 3);
+    FK_EV(f, .kind = FL_EV_ADMIN, .a = FL_ADMIN_SLOTS, .b = 1);
+    FK_EV(f, .kind = FL_EV_CLOSE, .ticket = 2000, .region = 0);
+    assert_true(fk_run(f));
+    assert_int_equal(fk_status(f, 2000), 1);
+    assert_true(fk_fire(f, WB_T_CTL));
+    assert_true(fk_run(f));
+    assert_int_equal(fk_status(f, 2000), FL_ETIMEDOUT);
+    assert_int_equal(wb_lost_lines(f->wb, 0), 1);
+    fk_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_page_gated_before_the_fence_is_written_after_it),
+        cmocka_unit_test(close_ends_without_a_buffer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
