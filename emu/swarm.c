@@ -173,6 +173,21 @@ static void add_cut(struct draw *d, struct plan_step s)
     }
 }
 
+static bool has_path(const struct plan *p, uint8_t path)
+{
+    for (uint16_t i = 0; i < p->region_count; i++)
+        if (p->regions[i].path == path)
+            return true;
+    return false;
+}
+
+static bool hits_messages(unsigned kind)
+{
+    return kind == PLAN_FAULT + TP_FAULT_DUPLICATE || kind == PLAN_FAULT + TP_FAULT_REORDER ||
+           kind == PLAN_FAULT + TP_FAULT_DROP || kind == PLAN_FAULT + TP_FAULT_TRUNCATE ||
+           kind == PLAN_FAULT + TP_FAULT_CORRUPT;
+}
+
 /** How often, how much, for how long. */
 static void draw_options(struct draw *d, const struct plan_step_info *k, struct plan_step *s)
 {
@@ -268,6 +283,10 @@ static void add_fault(struct draw *d, unsigned kind)
     }
     if (kind != PLAN_PAUSE)
         draw_options(d, k, &s);
+    if (hits_messages(kind) && !has_path(d->p, WB_LOG) && fl_rng_chance(&d->g, 1, 2)) {
+        s.when = PLAN_AT_START; /* the few messages there are open regions */
+        s.classes = 0;
+    }
     struct plan_step *n = &d->p->steps[d->p->step_count++];
     *n = s;
     if (kind == PLAN_PAUSE)
@@ -322,10 +341,7 @@ static bool can_hit(const struct plan *p, unsigned kind)
 {
     if (kind != PLAN_FAULT + TP_FAULT_STUCK && kind != PLAN_FAULT + TP_FAULT_DONE_EARLY)
         return true;
-    for (uint16_t i = 0; i < p->region_count; i++)
-        if (p->regions[i].path == WB_DIRECT)
-            return true;
-    return false;
+    return has_path(p, WB_DIRECT);
 }
 
 static void draw_faults(struct draw *d, bool lies)

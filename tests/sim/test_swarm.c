@@ -96,7 +96,7 @@ static void drawn_faults_depend_on_the_seed_alone_and_make_valid_plans(void **st
     for (unsigned k = 0; k < POOL_KINDS; k++)
         if (plan_step_info(k) != NULL && (lies(k) || k == PLAN_FAULT + TP_FAULT_REG_FAIL))
             assert_int_equal(kinds[k], 0);
-        else if (plan_step_info(k) != NULL && kinds[k] < 20)
+        else if (plan_step_info(k) != NULL && kinds[k] < 10)
             fail_msg("%s was drawn %d times", plan_step_info(k)->name, (int)kinds[k]);
     free(base);
     free(a);
