@@ -18,7 +18,9 @@ LANG_FLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARN)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 ALL_CFLAGS = $(LANG_FLAGS) $(PKG_CFLAGS) $(CFLAGS) -pthread
-LIBS = $(PKG_LIBS) -lmimalloc -lm -pthread
+# The C library comes first, so that malloc is its own: mimalloc serves only what names it. A program
+# that stands still in a trap may stand inside of mimalloc, and the simulator allocates meanwhile.
+LIBS = $(PKG_LIBS) -lm -pthread -lc -lmimalloc
 
 # ---- sources: one wildcard per layer; a test is tests/KIND/test_*.c, the rest there is shared ----
 BASE_SRC = $(wildcard emu/base/*.c)

@@ -12,57 +12,107 @@
 
 #include "emu/native.h"
 
-enum { FILE_MAX_BYTES = 256 * 1024 * 1024 };
+enum { FILE_MAX_BYTES = 256 * 1024 * 1024, ALIGN_BYTES = 4096 };
 
 /* --- failed accesses ------------------------------------------------------------------------ */
 
 struct guard {
     sigjmp_buf env;
     volatile uintptr_t addr;
+    volatile int sig;
     struct guard *outer;
 };
 
-static __thread struct guard *volatile top_guard;
+struct native_ctx {
+    struct guard *volatile top;
+    mi_heap_t *heap; /* NULL: plain memory */
+    uint64_t used_bytes, used_max;
+    void (*on_alloc)(void *arg);
+    void *on_alloc_arg;
+};
 
-static void on_sigbus(int sig, siginfo_t *si, void *uc)
+static __thread struct native_ctx own;
+static __thread struct native_ctx *other; /* NULL: own */
+
+static struct native_ctx *ctx(void)
 {
-    struct guard *g = top_guard;
+    return other ? other : &own;
+}
+
+struct native_ctx *native_ctx_new(void)
+{
+    return calloc(1, sizeof(struct native_ctx));
+}
+
+void native_ctx_free(struct native_ctx **c)
+{
+    free(*c);
+    *c = NULL;
+}
+
+struct native_ctx *native_ctx_set(struct native_ctx *c)
+{
+    struct native_ctx *before = other;
+    other = c;
+    return before;
+}
+
+void native_ctx_on_alloc(struct native_ctx *c, void (*fn)(void *arg), void *arg)
+{
+    c->on_alloc = fn;
+    c->on_alloc_arg = arg;
+}
+
+static void on_signal(int sig, siginfo_t *si, void *uc)
+{
+    struct guard *g = ctx()->top;
     (void)uc;
     if (!g) {
         signal(sig, SIG_DFL); /* the access is repeated and ends the process as it should */
         return;
     }
     g->addr = (uintptr_t)si->si_addr;
+    g->sig = sig;
     siglongjmp(g->env, 1);
+}
+
+static int catch (int sig)
+{
+    struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigemptyset(&sa.sa_mask);
+    return sigaction(sig, &sa, NULL) ? fl_err_from_errno(errno) : FL_OK;
 }
 
 int native_guard_init(void)
 {
-    struct sigaction sa = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    sigemptyset(&sa.sa_mask);
-    return sigaction(SIGBUS, &sa, NULL) ? fl_err_from_errno(errno) : FL_OK;
+    return catch (SIGBUS);
+}
+
+int native_guard_crashes(void)
+{
+    static const int sigs[] = {SIGSEGV, SIGFPE, SIGILL};
+    int rv = FL_OK;
+    for (size_t i = 0; !rv && i < sizeof(sigs) / sizeof(sigs[0]); i++)
+        rv = catch (sigs[i]);
+    return rv;
 }
 
 int native_guard(void (*fn)(void *arg), void *arg, uintptr_t *ret_addr)
 {
-    struct guard g = {.outer = top_guard};
-    int rv = FL_OK;
+    struct guard g = {.outer = ctx()->top};
     if (sigsetjmp(g.env, 1) == 0) {
-        top_guard = &g;
+        ctx()->top = &g;
         fn(arg);
-    } else {
-        if (ret_addr)
-            *ret_addr = g.addr;
-        rv = FL_EPOISONED;
+        ctx()->top = g.outer;
+        return FL_OK;
     }
-    top_guard = g.outer;
-    return rv;
+    ctx()->top = g.outer;
+    if (ret_addr)
+        *ret_addr = g.addr;
+    return g.sig == SIGBUS ? FL_EPOISONED : FL_ECORRUPT;
 }
 
 /* --- the heap ------------------------------------------------------------------------------- */
-
-static __thread mi_heap_t *heap;
-static __thread uint64_t used_bytes, used_max;
 
 int native_heap_enter(const struct native_mem *mem, struct fl_errmsg *err)
 {
@@ -76,10 +126,10 @@ int native_heap_enter(const struct native_mem *mem, struct fl_errmsg *err)
     if (!mi_manage_os_memory_ex(mem->base, mem->len_bytes / NATIVE_ALIGN * NATIVE_ALIGN, true, true,
                                 true, -1, true, &id))
         return fl_fail(err, FL_ENOMEM, "the allocator cannot take the region as an arena");
-    heap = mi_heap_new_in_arena(id);
-    if (!heap)
+    ctx()->heap = mi_heap_new_in_arena(id);
+    if (!ctx()->heap)
         return fl_fail(err, FL_ENOMEM, "the allocator cannot make a heap in the region");
-    used_bytes = used_max = 0;
+    ctx()->used_bytes = ctx()->used_max = 0;
     return FL_OK;
 }
 
@@ -90,27 +140,30 @@ static void destroy(void *arg)
 
 uint64_t native_heap_leave(bool broken)
 {
-    mi_heap_t *h = heap;
-    heap = NULL;
+    mi_heap_t *h = ctx()->heap;
+    ctx()->heap = NULL;
     if (h && !broken)
         destroy(h);
-    return used_max;
+    return ctx()->used_max;
 }
 
 void *native_realloc(void *ptr, size_t len)
 {
+    struct native_ctx *c = ctx();
+    if (c->heap && c->on_alloc)
+        c->on_alloc(c->on_alloc_arg);
     size_t old = ptr ? mi_usable_size(ptr) : 0;
-    void *p = heap ? mi_heap_realloc(heap, ptr, len) : mi_realloc(ptr, len);
+    void *p = c->heap ? mi_heap_realloc(c->heap, ptr, len) : mi_realloc(ptr, len);
     if (p) {
-        used_bytes += mi_usable_size(p) - old;
-        used_max = used_bytes > used_max ? used_bytes : used_max;
+        c->used_bytes += mi_usable_size(p) - old;
+        c->used_max = c->used_bytes > c->used_max ? c->used_bytes : c->used_max;
     }
     return p;
 }
 
 void native_free(void *ptr)
 {
-    used_bytes -= ptr ? mi_usable_size(ptr) : 0;
+    ctx()->used_bytes -= ptr ? mi_usable_size(ptr) : 0;
     mi_free(ptr);
 }
 
@@ -138,13 +191,24 @@ int native_in_region(const struct native_mem *mem, void (*fn)(void *arg), void *
 {
     struct in_region r = {.fn = fn, .arg = arg, .mem = mem, .err = err};
     uintptr_t addr = 0;
-    if (native_guard(in_region, &r, &addr)) {
+    int rv = native_guard(in_region, &r, &addr);
+    if (rv) {
         *ret_heap_bytes = native_heap_leave(true);
-        return fl_fail(err, FL_EPOISONED, "an access at offset 0x%llx of the region failed",
+        if (rv == FL_ECORRUPT)
+            return fl_fail(err, rv, "the program crashed at address 0x%llx",
+                           (unsigned long long)addr);
+        return fl_fail(err, rv, "an access at offset 0x%llx of the region failed",
                        (unsigned long long)(addr - (uintptr_t)mem->base));
     }
     *ret_heap_bytes = r.heap_bytes;
     return r.rv;
+}
+
+bool native_deceived(int rv, const struct native_result *ret)
+{
+    if (!ret->plain)
+        return false;
+    return rv ? rv == FL_ECORRUPT || rv == FL_EINVAL : !ret->match;
 }
 
 /* --- files ---------------------------------------------------------------------------------- */
@@ -174,8 +238,12 @@ int native_read_file(const char *path, char **ret, size_t *ret_len, struct fl_er
         return fl_fail(err, fl_err_from_errno(err_no), "cannot read %s: %s; name another source",
                        path, strerror(err_no));
     }
+    /* Page-aligned: in which order memcpy goes through its source depends on the low bits of its
+     * address, and no two runs are to differ in that. */
     char *buf =
-        S_ISREG(st.st_mode) && st.st_size <= FILE_MAX_BYTES ? malloc((size_t)st.st_size + 1) : NULL;
+        S_ISREG(st.st_mode) && st.st_size <= FILE_MAX_BYTES
+            ? aligned_alloc(ALIGN_BYTES, ((size_t)st.st_size / ALIGN_BYTES + 1) * ALIGN_BYTES)
+            : NULL;
     int rv = buf ? read_all(fd, buf, (size_t)st.st_size) : FL_EINVAL;
     close(fd);
     if (rv) {

@@ -261,6 +261,8 @@ static void program(void *arg)
 {
     struct job *j = arg;
     fl_rng_init(&j->rng, j->seed, 0, FL_RNG_WORK, 0x5917);
+    /* The library's own randomness (journal headers) repeats with the seed. */
+    (void)sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, (int)(j->seed & 0x3fffffff) + 1, NULL);
     XXH64_reset(j->sum, 0);
     if (open_db(j) && load(j) && change(j) && integrity(j)) {
         j->rows_end = sum_query(j, "SELECT id, text, len, version FROM line ORDER BY id");
@@ -317,7 +319,7 @@ static int both(struct job *j, const struct native_mem *mem, struct native_resul
     ret->plain = j->checksum;
     j->checksum = 0;
     int rv = native_in_region(mem, program, j, &ret->heap_bytes, err);
-    if (rv == FL_EPOISONED)
+    if (rv == FL_EPOISONED || rv == FL_ECORRUPT)
         lib_broken = true;
     if (rv || j->rv)
         return rv ? rv : j->rv;

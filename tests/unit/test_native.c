@@ -282,6 +282,119 @@ static void guard_tells_the_address_and_nests(void **state)
     munmap(m.base, m.len_bytes);
 }
 
+static void crash(void *arg)
+{
+    *(volatile int *)arg = 1;
+}
+
+static void crash_child(void)
+{
+    uintptr_t addr = 0;
+    void *closed = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHILD_ASSERT(native_guard_crashes() == FL_OK);
+    CHILD_ASSERT(native_guard(crash, closed, &addr) == FL_ECORRUPT);
+    CHILD_ASSERT(addr == (uintptr_t)closed);
+    CHILD_ASSERT(native_guard(crash, closed, &addr) == FL_ECORRUPT); /* and again */
+}
+
+static void a_crash_of_the_program_can_be_survived(void **state)
+{
+    (void)state;
+    in_child(crash_child);
+}
+
+static void deceived_is_who_gave_something_else_than_on_plain_memory(void **state)
+{
+    (void)state;
+    struct native_result good = {.plain = 7, .checksum = 7, .match = true};
+    struct native_result bad = {.plain = 7, .checksum = 8};
+    struct native_result none = {0};
+    assert_false(native_deceived(FL_OK, &good));
+    assert_true(native_deceived(FL_OK, &bad));
+    assert_true(native_deceived(FL_ECORRUPT, &bad));
+    assert_true(native_deceived(FL_EINVAL, &bad));
+    assert_false(native_deceived(FL_EPOISONED, &bad)); /* it was told */
+    assert_false(native_deceived(FL_ENOMEM, &bad));
+    assert_false(native_deceived(FL_EINVAL, &none)); /* nor did it run on plain memory */
+}
+
+static void each_context_has_its_own_guards(void **state)
+{
+    (void)state;
+    struct native_ctx *a = native_ctx_new();
+    assert_non_null(a);
+    assert_null(native_ctx_set(a));
+    assert_ptr_equal(native_ctx_set(NULL), a);
+    native_ctx_free(&a);
+    assert_null(a);
+}
+
+/* --- the same in each run ----------------------------------------------------------------------- */
+
+struct steps {
+    uint64_t allocs, sum;
+    const struct native_mem *m;
+};
+
+/** What the heap looks like at each allocation, but for the pointers in it. */
+static void look(void *arg)
+{
+    struct steps *s = arg;
+    s->allocs++;
+    if (s->allocs % 1024 == 0)
+        s->sum = s->sum * 1000003 + bytes_used(s->m);
+}
+
+static uint64_t shared_sum(enum plan_work_kind kind, const char *source, uint64_t *ret_allocs)
+{
+    static uint64_t *both;
+    if (!both)
+        both = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(both, MAP_FAILED);
+    both[0] = both[1] = 0;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct native_mem m = map_region(LEN / 2, LEN / 2);
+        struct steps s = {.m = &m};
+        struct native_ctx *c = native_ctx_new();
+        struct plan_workload w = workload(kind, source, kind == PLAN_LUA ? 3 : 100);
+        struct native_result r = {0};
+        native_ctx_set(c);
+        native_ctx_on_alloc(c, look, &s);
+        int rv = kind == PLAN_LUA ? native_lua(plan, &w, &m, &r, NULL)
+                                  : native_sqlite(plan, &w, &m, &r, NULL);
+        both[0] = s.sum;
+        both[1] = s.allocs;
+        _exit(rv != FL_OK || !r.match);
+    }
+    int st = -1;
+    assert_int_equal(waitpid(pid, &st, 0), pid);
+    assert_true(WIFEXITED(st));
+    assert_int_equal(WEXITSTATUS(st), 0);
+    *ret_allocs = both[1];
+    return both[0];
+}
+
+static void programs_do_the_same_in_each_run(void **state)
+{
+    (void)state;
+    struct fl_errmsg err;
+    uint64_t n1, n2;
+    assert_int_equal(native_repeatable(PLAN_SQLITE, &err), FL_OK);
+    assert_int_equal(native_repeatable(PLAN_LUA, &err), FL_OK);
+    uint64_t lua = shared_sum(PLAN_LUA, "tables", &n1);
+    assert_true(n1 > 1000);
+    for (int i = 0; i < 3; i++) {
+        assert_true(shared_sum(PLAN_LUA, "tables", &n2) == lua);
+        assert_true(n2 == n1);
+    }
+    uint64_t sql = shared_sum(PLAN_SQLITE, text_path, &n1);
+    assert_true(n1 > 100);
+    assert_true(shared_sum(PLAN_SQLITE, text_path, &n2) == sql);
+    assert_true(n2 == n1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +407,10 @@ int main(void)
         cmocka_unit_test(lua_errors_are_told),
         cmocka_unit_test(bad_sources_and_regions_are_told),
         cmocka_unit_test(guard_tells_the_address_and_nests),
+        cmocka_unit_test(a_crash_of_the_program_can_be_survived),
+        cmocka_unit_test(deceived_is_who_gave_something_else_than_on_plain_memory),
+        cmocka_unit_test(each_context_has_its_own_guards),
+        cmocka_unit_test(programs_do_the_same_in_each_run),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
