@@ -141,6 +141,20 @@ void oracle_good_loads(struct oracle *o, uint64_t bytes)
     count(o, W3, bytes);
 }
 
+void oracle_on_program(struct oracle *o, uint16_t region, bool deceived, const char *text)
+{
+    count(o, W3, 8);
+    if (deceived) {
+        const char *name = o->plan->regions[region].name;
+        struct result_first *f = oracle_violate(
+            o, W3, "the program in region %s did not give what it gives on plain memory%s%s", name,
+            text[0] ? ": " : "", text);
+
+        oracle_want(f, "what the program gives on plain memory, in region %s", name);
+        oracle_saw(f, "%s", text[0] ? text : "another sum over its data");
+    }
+}
+
 void oracle_undecided(struct oracle *o, uint16_t region, uint64_t off, uint64_t len_bytes)
 {
     struct oregion *g = &o->regions[region];

@@ -55,6 +55,10 @@ void oracle_bad_load(struct oracle *o, uint16_t region, uint64_t off, uint64_t e
 /** @bytes of loads were compared with the shadow; thread-safe. */
 void oracle_good_loads(struct oracle *o, uint64_t bytes);
 
+/** A program with its heap in this region ended. @deceived: it did not give what it gave on plain
+ * memory (@text, may be empty); the sum over its data counts for W3. Thread-safe. */
+void oracle_on_program(struct oracle *o, uint16_t region, bool deceived, const char *text);
+
 /** The bytes [@off, @off + @len_bytes) are undecided: a store of them failed. Thread-safe. */
 void oracle_undecided(struct oracle *o, uint16_t region, uint64_t off, uint64_t len_bytes);
 

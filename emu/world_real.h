@@ -16,7 +16,7 @@
 #include "emu/node.h"
 #include "emu/outputs.h"
 #include "emu/result.h"
-#include "emu/workload.h"
+#include "emu/work_run.h"
 #include "transport/filter.h"
 
 enum {
@@ -38,11 +38,9 @@ struct rw_thread {
     bool parked; /* a native program lost its heap: the thread never ends */
     int status;  /* FL_OK, or why it ended early */
     struct fl_errmsg cause;
-    uint64_t accesses, errors;
+    uint64_t errors;
     struct native_result native;
-    struct work_gen gen;
-    struct work_op op; /* the access under way, for the guard */
-    uint8_t buf[FL_PAGE_BYTES];
+    struct work_run run;
 };
 
 /** A step of the plan as far as this node has part in it. */

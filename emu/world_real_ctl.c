@@ -331,7 +331,7 @@ static void report_threads(struct rw *w, json_t *run, json_t *metrics)
     for (unsigned i = 0; i < w->thread_count; i++) {
         const struct rw_thread *t = &w->threads[i];
         const struct plan_workload *wl = &w->plan->workloads[t->workload];
-        accesses += t->accesses;
+        accesses += t->run.accesses;
         errors += t->errors;
         char key[64];
         snprintf(key, sizeof(key), "error.%.30s", wl->name);

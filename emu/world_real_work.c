@@ -37,98 +37,22 @@ static void trouble(struct rw *w, const char *fmt, ...)
 
 /* --- generated accesses --------------------------------------------------------------------- */
 
-static uint64_t first8(const uint8_t *b, uint32_t len)
-{
-    uint64_t v = 0;
-    memcpy(&v, b, len < sizeof(v) ? len : sizeof(v));
-    return v;
-}
-
-struct actor {
-    struct rw_thread *t;
-    struct oracle *oracle;
-    uint8_t *base, *shadow;
-    uint16_t region;
-};
-
-static void store(const struct actor *a, struct rw_thread *t)
-{
-    uint8_t *dst = a->base + t->op.off;
-    uint32_t len = t->op.len_bytes;
-    work_bytes(&t->op, t->buf);
-    if (a->shadow) {
-        oracle_on_store(a->oracle, a->region, t->op.off, len, t->workload, t->index, t->gen.done);
-        memcpy(a->shadow + t->op.off, t->buf, len);
-    }
-    if (len == 8 && (uintptr_t)dst % 8 == 0) {
-        uint64_t v;
-        memcpy(&v, t->buf, 8);
-        __atomic_store_n((uint64_t *)(void *)dst, v, __ATOMIC_RELEASE); /* one instruction */
-    } else {
-        memcpy(dst, t->buf, len);
-    }
-}
-
-static void load(const struct actor *a, struct rw_thread *t)
-{
-    uint32_t len = t->op.len_bytes, i = 0;
-    memcpy(t->buf, a->base + t->op.off, len);
-    if (!a->shadow)
-        return;
-    const uint8_t *want = a->shadow + t->op.off;
-    if (memcmp(t->buf, want, len) == 0) {
-        if (a->oracle)
-            oracle_good_loads(a->oracle, len);
-        return;
-    }
-    while (t->buf[i] == want[i])
-        i++;
-    if (a->oracle)
-        oracle_bad_load(a->oracle, a->region, t->op.off + i, first8(want + i, len - i),
-                        first8(t->buf + i, len - i));
-}
-
-static void accesses(void *arg)
-{
-    struct actor *a = arg;
-    struct rw_thread *t = a->t;
-    while (work_next(&t->gen, &t->op)) {
-        if (t->op.store)
-            store(a, t);
-        else
-            load(a, t);
-        t->accesses++;
-    }
-}
-
-/** The bytes of a failed store are old or new, and nobody will say which. */
-static void access_failed(struct rw_thread *t, struct actor *a, uintptr_t addr)
-{
-    struct rw *w = t->w;
-    t->errors++;
-    t->status = coh_region_error(w->trk, a->region);
-    if (!t->status)
-        t->status = FL_EPOISONED;
-    if (t->op.store && a->oracle)
-        oracle_undecided(a->oracle, a->region, t->op.off, t->op.len_bytes);
-    fl_fail(&t->cause, t->status, "%s at offset 0x%llx of region %s failed: %s",
-            t->op.store ? "store" : "load", (unsigned long long)(addr - (uintptr_t)a->base),
-            w->plan->regions[a->region].name, fl_strerror(t->status));
-}
-
 static void run_actor(struct rw_thread *t, const struct plan_workload *wl)
 {
     struct rw *w = t->w;
-    struct oracle *o = emu_node_oracle(w->node);
-    struct actor a = {.t = t,
-                      .oracle = o,
-                      .base = emu_node_region_base(w->node, wl->region),
-                      .shadow = o ? oracle_shadow(o, wl->region) : NULL,
-                      .region = wl->region};
-    uintptr_t addr = 0;
-    work_init(&t->gen, w->plan, wl, t->index, w->plan->regions[wl->region].size_bytes);
-    if (native_guard(accesses, &a, &addr))
-        access_failed(t, &a, addr);
+    struct work_run *r = &t->run;
+    uint64_t off = 0;
+    work_run_init(r, w->plan, wl, t->index, emu_node_region_base(w->node, wl->region),
+                  emu_node_oracle(w->node));
+    if (work_run(r, &off) == FL_OK)
+        return;
+    t->errors++;
+    t->status = coh_region_error(w->trk, wl->region);
+    if (!t->status)
+        t->status = FL_EPOISONED;
+    fl_fail(&t->cause, t->status, "%s at offset 0x%llx of region %s failed: %s",
+            r->op.store ? "store" : "load", (unsigned long long)off,
+            w->plan->regions[wl->region].name, fl_strerror(t->status));
 }
 
 /* --- programs ------------------------------------------------------------------------------- */
@@ -144,6 +68,10 @@ static void run_program(struct rw_thread *t, const struct plan_workload *wl)
                              .len_bytes = share};
     t->status = wl->kind == PLAN_SQLITE ? native_sqlite(w->plan, wl, &mem, &t->native, &t->cause)
                                         : native_lua(w->plan, wl, &mem, &t->native, &t->cause);
+    struct oracle *o = emu_node_oracle(w->node);
+    bool deceived = native_deceived(t->status, &t->native);
+    if (o && (deceived || !t->status))
+        oracle_on_program(o, wl->region, deceived, t->cause.text);
     if (t->status == FL_EPOISONED) {
         int e = coh_region_error(w->trk, wl->region);
         t->status = e ? e : FL_EPOISONED;
