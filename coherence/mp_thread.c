@@ -59,6 +59,10 @@ static struct mp_thread *find_record(struct mp_tracker *t)
 
 struct mp_thread *mp_thread_self(struct mp_tracker *t)
 {
+    if (t->cfg.coro.yield) {
+        uint32_t ticket = t->cfg.coro.self(t->cfg.coro.arg);
+        return ticket < t->cfg.threads_max ? &t->threads[ticket] : NULL;
+    }
     if (self.serial == t->serial)
         return self.th;
     struct mp_thread *th = find_record(t);
@@ -158,8 +162,23 @@ void mp_threads_done(struct mp_tracker *t)
 
 /* --- blocked accesses ------------------------------------------------------------------------ */
 
-void mp_pause(uint32_t round)
+uint64_t mp_now_ns(const struct mp_tracker *t)
 {
+    return t->cfg.coro.yield ? t->cfg.coro.now_ns(t->cfg.coro.arg) : fl_clock_ns();
+}
+
+void mp_give_way(const struct mp_tracker *t, enum coh_way way)
+{
+    if (t->cfg.coro.yield)
+        t->cfg.coro.yield(t->cfg.coro.arg, way, FL_NEVER);
+}
+
+void mp_pause(const struct mp_tracker *t, uint32_t round)
+{
+    if (t->cfg.coro.yield) {
+        mp_give_way(t, COH_WAY_LET);
+        return;
+    }
     if (round >= SPINS_BEFORE_YIELD) {
         sched_yield();
         return;
@@ -170,7 +189,7 @@ void mp_pause(uint32_t round)
 
 uint64_t mp_deadline_ns(const struct mp_tracker *t)
 {
-    uint64_t now = fl_clock_ns();
+    uint64_t now = mp_now_ns(t);
     return t->cfg.access_deadline_ns > FL_NEVER - now ? FL_NEVER : now + t->cfg.access_deadline_ns;
 }
 
@@ -216,11 +235,15 @@ static void sleep_on(struct mp_thread *th, uint64_t deadline_ns)
 static int wait_answer(struct mp_tracker *t, struct mp_thread *th)
 {
     uint64_t deadline_ns = mp_deadline_ns(t);
-    bool done = spin(t, th, deadline_ns);
+    bool coro = t->cfg.coro.yield != NULL;
+    bool done = coro ? answered(th) : spin(t, th, deadline_ns);
     while (!done) {
-        sleep_on(th, deadline_ns);
+        if (coro)
+            t->cfg.coro.yield(t->cfg.coro.arg, COH_WAY_WAIT, deadline_ns);
+        else
+            sleep_on(th, deadline_ns);
         done = answered(th);
-        if (!done && fl_clock_ns() >= deadline_ns)
+        if (!done && mp_now_ns(t) >= deadline_ns)
             return FL_ETIMEDOUT; /* still out: its answer belongs to no later access */
     }
     uint32_t w = atomic_exchange(&th->answer, MP_IDLE);
@@ -259,4 +282,6 @@ void mp_answer(struct mp_tracker *t, uint32_t ticket, int status)
     } while (!atomic_compare_exchange_weak(&th->answer, &w, answer));
     if (w == MP_ASLEEP)
         syscall(SYS_futex, &th->answer, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    if (t->cfg.coro.yield)
+        t->cfg.coro.wake(t->cfg.coro.arg, ticket);
 }

@@ -22,13 +22,8 @@ enum {
 
 enum verdict { HANDLED, NOT_OURS };
 
-static _Atomic(struct mp_tracker *) current;
+static _Atomic(struct mp_tracker *) trackers; /* as a rule one: mp_trap_install */
 static struct sigaction previous;
-
-struct mp_tracker *mp_current(void)
-{
-    return atomic_load_explicit(&current, memory_order_acquire);
-}
 
 static void count(_Atomic uint64_t *c)
 {
@@ -37,7 +32,7 @@ static void count(_Atomic uint64_t *c)
                           memory_order_relaxed);
 }
 
-static struct mp_region *find_region(struct mp_tracker *t, uintptr_t addr)
+static struct mp_region *region_in(struct mp_tracker *t, uintptr_t addr)
 {
     for (struct mp_region *r = t->regions; r < t->regions + COH_REGIONS_MAX; r++) {
         uint64_t len = atomic_load_explicit(&r->len_bytes, memory_order_acquire);
@@ -46,6 +41,17 @@ static struct mp_region *find_region(struct mp_tracker *t, uintptr_t addr)
             return r;
     }
     return NULL;
+}
+
+static struct mp_region *find_region(uintptr_t addr, struct mp_tracker **ret_t)
+{
+    struct mp_tracker *t = atomic_load_explicit(&trackers, memory_order_acquire);
+    struct mp_region *r = NULL;
+    for (; t && !r; t = t->next) {
+        r = region_in(t, addr);
+        *ret_t = t;
+    }
+    return r;
 }
 
 /* --- opening a page in the thread ------------------------------------------------------------ */
@@ -77,6 +83,7 @@ static bool open_page(struct mp_tracker *t, struct mp_thread *th, struct mp_regi
                       uint32_t page)
 {
     struct mp_page *p = &r->pages[page];
+    mp_give_way(t, COH_WAY_STEP);
     int64_t delta = mp_border_delta(r, page, FL_PROT_READ, FL_PROT_RW);
     if (!coh_maps_reserve(&t->maps, delta, true)) {
         back_out(t, th, p);
@@ -97,11 +104,13 @@ static bool open_page(struct mp_tracker *t, struct mp_thread *th, struct mp_regi
         return false;
     }
     p->twin = twin;
+    mp_give_way(t, COH_WAY_STEP);
     t->notes.places[twin] = (struct coh_place){.page = page,
                                                .region = (uint16_t)(r - t->regions),
                                                .kind = COH_NOTE_DIRTY,
                                                .access = FL_STORE};
     coh_notes_push(&t->notes, twin, false);
+    mp_give_way(t, COH_WAY_STEP);
     if (coh_gate_do(&p->gate, COH_OP_OPEN) == COH_GATE_WANTED)
         coh_notes_wake(&t->notes);
     count(&th->local_dirty);
@@ -150,12 +159,12 @@ static enum verdict resolve(struct mp_tracker *t, struct mp_thread *th, struct m
             *ret_status = ask_device(t, th, r, page, access);
             return HANDLED;
         }
-        mp_pause(round);
+        mp_pause(t, round);
         if (round % CHECK_CLOCK_EVERY != CHECK_CLOCK_EVERY - 1)
             continue;
         if (deadline_ns == 0)
             deadline_ns = mp_deadline_ns(t);
-        if (fl_clock_ns() >= deadline_ns) {
+        if (mp_now_ns(t) >= deadline_ns) {
             *ret_status = FL_ETIMEDOUT;
             return HANDLED;
         }
@@ -199,11 +208,9 @@ static enum fl_access access_of(const struct mp_region *r, uint32_t page, const 
 
 static enum verdict trap(const siginfo_t *si, ucontext_t *uc)
 {
-    struct mp_tracker *t = mp_current();
-    if (!t || si->si_code != SEGV_ACCERR)
-        return NOT_OURS;
+    struct mp_tracker *t = NULL;
     uintptr_t addr = (uintptr_t)si->si_addr;
-    struct mp_region *r = find_region(t, addr);
+    struct mp_region *r = si->si_code == SEGV_ACCERR ? find_region(addr, &t) : NULL;
     if (!r)
         return NOT_OURS;
     uint32_t page = (uint32_t)((addr - atomic_load(&r->base)) / FL_PAGE_BYTES);
@@ -214,6 +221,7 @@ static enum verdict trap(const siginfo_t *si, ucontext_t *uc)
     struct mp_thread *th = mp_thread_self(t);
     if (th) {
         count(&th->traps);
+        mp_give_way(t, COH_WAY_TRAP);
         if (resolve(t, th, r, page, access, &status) == NOT_OURS)
             return NOT_OURS;
     }
@@ -269,17 +277,27 @@ static void on_segv(int sig, siginfo_t *si, void *context)
 
 int mp_trap_install(struct mp_tracker *t, struct fl_errmsg *err)
 {
-    struct mp_tracker *none = NULL;
-    if (!atomic_compare_exchange_strong(&current, &none, t))
-        return fl_fail(err, FL_EINVAL,
-                       "this process has an mprotect tracker already; one serves all its regions");
+    struct mp_tracker *first = NULL;
+    if (!atomic_compare_exchange_strong(&trackers, &first, t)) {
+        if (!first->cfg.coro.yield || !t->cfg.coro.yield)
+            return fl_fail(err, FL_EINVAL,
+                           "this process has an mprotect tracker already; one serves all its "
+                           "regions");
+        t->next = first; /* one thread runs all of them */
+        atomic_store(&trackers, t);
+        return FL_OK;
+    }
     /* Every signal waits while we handle one: another handler might touch a region, and SIGBUS is
      * to find the context of the access. */
-    struct sigaction sa = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+    struct sigaction sa = {.sa_flags = SA_SIGINFO | SA_RESTART};
+    /* A coroutine's trap stays on its own stack: on one for all, the next trap would overwrite the
+     * one that waits. */
+    if (!t->cfg.coro.yield)
+        sa.sa_flags |= SA_ONSTACK;
     sa.sa_sigaction = on_segv;
     sigfillset(&sa.sa_mask);
     if (sigaction(SIGSEGV, &sa, &previous) != 0) {
-        atomic_store(&current, NULL);
+        atomic_store(&trackers, NULL);
         return fl_fail(err, FL_EIO, "cannot take over SIGSEGV: %s", strerror(errno));
     }
     return FL_OK;
@@ -287,18 +305,26 @@ int mp_trap_install(struct mp_tracker *t, struct fl_errmsg *err)
 
 void mp_trap_remove(struct mp_tracker *t)
 {
-    if (mp_current() != t)
+    struct mp_tracker *at = atomic_load(&trackers);
+    if (at != t) {
+        while (at && at->next != t)
+            at = at->next;
+        if (at)
+            at->next = t->next;
+        return;
+    }
+    atomic_store(&trackers, t->next);
+    if (t->next)
         return;
     struct sigaction now;
     if (sigaction(SIGSEGV, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
         now.sa_sigaction == on_segv)
         sigaction(SIGSEGV, &previous, NULL);
-    atomic_store(&current, NULL);
 }
 
 int farline_region_error(const void *addr)
 {
-    struct mp_tracker *t = mp_current();
-    struct mp_region *r = t ? find_region(t, (uintptr_t)addr) : NULL;
+    struct mp_tracker *t;
+    struct mp_region *r = find_region((uintptr_t)addr, &t);
     return r ? atomic_load(&r->error) : FL_EINVAL;
 }

@@ -62,6 +62,7 @@ struct mp_thread {
 
 struct mp_tracker {
     struct coh_tracker base; /* first */
+    struct mp_tracker *next; /* of the process; only where threads are coroutines */
     struct coh_cfg cfg;
     struct mp_region regions[COH_REGIONS_MAX];
     struct mp_thread threads[COH_THREADS_MAX];
@@ -87,9 +88,6 @@ struct mp_tracker {
     uint64_t gates_since_resync;
     uint64_t resident, resident_max, refusals;
 };
-
-/** The process's tracker, NULL when there is none. Async-signal-safe. */
-struct mp_tracker *mp_current(void);
 
 static inline struct mp_tracker *mp(struct coh_tracker *t)
 {
@@ -151,7 +149,13 @@ int mp_miss(struct mp_tracker *t, struct mp_thread *th, uint16_t region, uint32_
 void mp_answer(struct mp_tracker *t, uint32_t ticket, int status);
 
 /** Lets others run while a gate is busy: a few spins, then the processor is given up. */
-void mp_pause(uint32_t round);
+void mp_pause(const struct mp_tracker *t, uint32_t round);
+
+/** Between two steps of a trap: a coroutine may be made to wait here. */
+void mp_give_way(const struct mp_tracker *t, enum coh_way way);
+
+/** Monotonic, or the simulator's. */
+uint64_t mp_now_ns(const struct mp_tracker *t);
 
 /** When a wait of the access deadline that starts now ends; FL_NEVER: not at all. */
 uint64_t mp_deadline_ns(const struct mp_tracker *t);

@@ -61,6 +61,10 @@ void coh_notes_wake(struct coh_notes *n)
     atomic_thread_fence(memory_order_seq_cst);
     if (!atomic_load(&n->asleep) || !atomic_exchange(&n->asleep, false))
         return;
+    if (n->wake) {
+        n->wake(n->wake_arg);
+        return;
+    }
     uint64_t one = 1;
     while (write(n->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
         ;

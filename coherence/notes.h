@@ -28,6 +28,8 @@ struct coh_notes {
     _Alignas(64) _Atomic bool asleep;   /* the device waits for the descriptor */
     _Atomic bool armed;                 /* it will look soon by itself */
     int wake_fd;
+    void (*wake)(void *arg); /* called instead of writing to wake_fd; NULL: not */
+    void *wake_arg;
     uint32_t count;
     struct coh_place *places; /* [count + 1], number 0 unused */
 };

@@ -19,11 +19,34 @@
 
 enum { COH_REGIONS_MAX = 16, COH_THREADS_MAX = 64 };
 
+/** Why a trap gives way to others, where application threads are coroutines. */
+enum coh_way {
+    COH_WAY_TRAP, /* it began */
+    COH_WAY_STEP, /* one of its steps is done: others may run, or not */
+    COH_WAY_LET,  /* others must run before it looks again */
+    COH_WAY_WAIT, /* until wake() names its ticket, or the deadline */
+};
+
+/**
+ * Application threads as coroutines of the device's own thread, in virtual time (the simulator):
+ * real loads, stores, traps and protections, but waits are switches to what else is due. yield is
+ * called in the signal handler, on the coroutine's stack. Unset: threads of the system.
+ */
+struct coh_coro {
+    void *arg;
+    uint32_t (*self)(void *arg); /* ticket of the coroutine that runs now; else UINT32_MAX */
+    void (*yield)(void *arg, enum coh_way way, uint64_t deadline_ns);
+    void (*wake)(void *arg, uint32_t ticket); /* the answer for this one is there */
+    void (*wake_device)(void *arg);           /* instead of wake_fd: notes wait */
+    uint64_t (*now_ns)(void *arg);
+};
+
 struct coh_cfg {
     uint32_t threads_max;      /* application threads that may touch regions, 1..COH_THREADS_MAX */
     uint32_t cached_pages_max; /* device memory of the node, in pages: bounds queues and twins */
     uint64_t access_deadline_ns; /* a blocked access fails with FL_ETIMEDOUT after this */
     int spin;                    /* enum coh_wait */
+    struct coh_coro coro;        /* mprotect only */
     struct fl_plants plants;
 };
 
@@ -114,11 +137,13 @@ struct coh_tracker {
     const struct coh_tracker_ops *ops;
 };
 
-/** mprotect and SIGSEGV (x86-64, arm64; others: FL_EUNSUPPORTED). One per process. */
+/** mprotect and SIGSEGV (x86-64, arm64; others: FL_EUNSUPPORTED). One per process, or several whose
+ * application threads are coroutines. */
 int coh_mprotect_new(const struct coh_cfg *cfg, struct coh_tracker **ret, struct fl_errmsg *err);
 
 /** Application threads, mprotect only: call before touching a region (sets up the alternate signal
- * stack and a ticket) and at the end. FL_ENOSPC: more than threads_max. */
+ * stack and a ticket) and at the end. FL_ENOSPC: more than threads_max. Not for coroutines: they
+ * have their tickets, and traps run on their own stacks. */
 int coh_thread_enter(struct coh_tracker *t, uint32_t *ret_ticket, struct fl_errmsg *err);
 void coh_thread_leave(struct coh_tracker *t);
 

@@ -377,6 +377,10 @@ int coh_mprotect_new(const struct coh_cfg *cfg, struct coh_tracker **ret, struct
     t->processors = mp_processors();
     coh_maps_init(&t->maps);
     rc = init_queues(t, err);
+    if (cfg->coro.yield) {
+        t->notes.wake = cfg->coro.wake_device;
+        t->notes.wake_arg = cfg->coro.arg;
+    }
     if (rc == FL_OK)
         rc = mp_trap_install(t, err);
     if (rc != FL_OK) {
