@@ -138,6 +138,8 @@ static int list_trackers(void)
          "default)");
     puts("actor          exact: the generator says what it stores (simulator, default)");
     puts("actor-sampled  pages, and lines by comparing with a twin, as mprotect (simulator)");
+    puts("coroutine      mprotect's own traps in virtual time: threads are coroutines (simulator, "
+         "for programs)");
     return EMU_HELD;
 }
 

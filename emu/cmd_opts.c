@@ -14,7 +14,7 @@
 #include "emu/plan_fields.h"
 
 const char *const cmd_fabrics[] = {"tcp", "sockets", "verbs", "sim", NULL};
-const char *const cmd_trackers[] = {"mprotect", "actor", "actor-sampled", NULL};
+const char *const cmd_trackers[] = {"mprotect", "actor", "actor-sampled", "coroutine", NULL};
 static const char *const waits[] = {"adaptive", "block", "spin", NULL};
 
 static const char help[] =
@@ -31,7 +31,8 @@ static const char help[] =
     "  --driver-network NET             the network that a cut takes a container from\n"
     "  --wait adaptive|block|spin       how processes wait for completions (adaptive)\n"
     "  --tracker NAME                   how stores are seen: mprotect; with sim actor (exact\n"
-    "                                   lines) or actor-sampled (lines by diff)\n"
+    "                                   lines), actor-sampled (lines by diff) or coroutine\n"
+    "                                   (real traps; programs always)\n"
     "  --seed N                         seed of everything random\n"
     "  --set PATH=VALUE                 change a setting, such as region.heap.threshold=8\n"
     "  --plant ID                       switch on a planted bug (`farline list plants`)\n"
@@ -303,7 +304,7 @@ static int check_together(struct cmd_opts *o)
         o->run.tracker = sim ? "actor" : "mprotect";
     if (sim == (strcmp(o->run.tracker, "mprotect") == 0))
         return cmd_usage("tracker %s does not go with fabric %s; %s", o->run.tracker, o->run.fabric,
-                         sim ? "the simulator uses actor or actor-sampled"
+                         sim ? "the simulator uses actor, actor-sampled or coroutine"
                              : "real processes use mprotect");
     if (sim && o->run.bind != NULL)
         return cmd_usage("--bind is for real fabrics; the simulator has no addresses");

@@ -88,7 +88,8 @@ int cmd_world_run(const struct plan *p, const struct run_opts *ro, struct result
     if (r->duration_ns == 0)
         r->duration_ns = fl_clock_ns() - start;
     snprintf(r->fabric, sizeof(r->fabric), "%s", ro->fabric);
-    snprintf(r->tracker, sizeof(r->tracker), "%s", ro->tracker);
+    if (r->tracker[0] == '\0') /* for programs the simulator chooses */
+        snprintf(r->tracker, sizeof(r->tracker), "%s", ro->tracker);
     return rc;
 }
 

@@ -14,7 +14,7 @@
 
 enum { FILE_BYTES_MAX = 8 << 20 };
 
-static const char *const sim_trackers[] = {"actor", "actor-sampled", NULL};
+static const char *const sim_trackers[] = {"actor", "actor-sampled", "coroutine", NULL};
 
 /* --- digests -------------------------------------------------------------------------------- */
 

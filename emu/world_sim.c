@@ -272,7 +272,7 @@ static int make_tracker(struct ws_node *n, struct fl_errmsg *err)
         .sight = n->w->sight,
         .wake = ws_thread_wake,
         .arg = n};
-    return coh_actor_new(&c, &n->trk, err);
+    return n->w->coros ? ws_coro_tracker(n, &c.base, err) : coh_actor_new(&c, &n->trk, err);
 }
 
 /** A stack between node and port; @h: the node's handlers, then what the port is made with. */
@@ -419,6 +419,8 @@ static int make_nodes(struct ws *w, struct fl_errmsg *err)
     int rc = make_images(w, err);
     if (rc == FL_OK)
         rc = make_threads(w, err);
+    if (rc == FL_OK && w->coros)
+        rc = ws_coro_init(w, err);
     for (uint16_t i = 0; rc == FL_OK && i < w->p->node_count; i++)
         rc = make_node(&w->nodes[i], err);
     return rc;
@@ -606,17 +608,30 @@ void ws_restart(struct ws_node *n, bool blank)
 
 /* --- the whole ------------------------------------------------------------------------------ */
 
+/** Threads are coroutines that really touch memory: by name, or because there are programs. */
+static bool needs_child(const struct plan *p, const struct run_opts *o)
+{
+    const char *name = o->tracker ? o->tracker : "actor";
+    return strcmp(name, "coroutine") == 0 || (strcmp(name, "actor") == 0 && ws_has_programs(p));
+}
+
 static int choose_sight(struct ws *w, const struct run_opts *o, struct fl_errmsg *err)
 {
     const char *name = o->tracker ? o->tracker : "actor";
-    if (strcmp(name, "actor") == 0)
+    if (needs_child(w->p, o)) {
+        w->coros = true;
+        name = "coroutine";
+    } else if (ws_has_programs(w->p)) {
+        return fl_fail(err, FL_EINVAL,
+                       "tracker %s cannot see the accesses of a program; use coroutine", name);
+    } else if (strcmp(name, "actor") == 0)
         w->sight = COH_EXACT;
     else if (strcmp(name, "actor-sampled") == 0)
         w->sight = COH_SAMPLED;
     else
         return fl_fail(err, FL_EINVAL,
-                       "tracker %s does not exist in the simulator; use actor (exact lines) or "
-                       "actor-sampled (lines by diff, as mprotect)",
+                       "tracker %s does not exist in the simulator; use actor (exact lines), "
+                       "actor-sampled (lines by diff, as mprotect) or coroutine (real traps)",
                        name);
     snprintf(w->r->tracker, sizeof w->r->tracker, "%s", name);
     return FL_OK;
@@ -626,15 +641,11 @@ static int check_workloads(const struct plan *p, struct fl_errmsg *err)
 {
     for (uint16_t i = 0; i < p->workload_count; i++) {
         const struct plan_workload *wl = &p->workloads[i];
-        if (!work_is_actor(wl->kind))
-            return fl_fail(err, FL_EUNSUPPORTED,
-                           "%s:%d: workload kind %s runs in real worlds only (--fabric tcp)",
-                           p->file, wl->line, wl->kind == PLAN_SQLITE ? "sqlite" : "lua");
-        if (wl->len_bytes > WS_ACCESS_MAX)
+        if (work_is_actor(wl->kind) && wl->len_bytes > WS_ACCESS_MAX)
             return fl_fail(err, FL_EINVAL, "%s:%d: accesses of %u bytes; at most %d", p->file,
                            wl->line, wl->len_bytes, WS_ACCESS_MAX);
     }
-    return FL_OK;
+    return ws_coro_check(p, err);
 }
 
 static int make_world(struct ws *w, const struct run_opts *o, struct fl_errmsg *err)
@@ -679,6 +690,8 @@ static int free_world(struct ws *w, int rc, struct fl_errmsg *err)
         tp_simnet_free(&w->net);
     fl_evq_free(&w->q);
     fl_trace_free(&w->trace);
+    for (uint32_t i = 0; w->threads && i < w->thread_count; i++)
+        ws_coro_free(&w->threads[i]);
     free(w->nodes);
     free(w->threads);
     int rc2 = history_close(&w->history, rc == FL_OK ? err : NULL);
@@ -686,8 +699,8 @@ static int free_world(struct ws *w, int rc, struct fl_errmsg *err)
     return rc == FL_OK ? rc2 : rc;
 }
 
-int emu_run_sim(const struct plan *p, const struct run_opts *o, struct result *ret,
-                struct fl_errmsg *err)
+static int run_here(const struct plan *p, const struct run_opts *o, struct result *ret,
+                    struct fl_errmsg *err)
 {
     struct ws *w = calloc(1, sizeof *w);
     if (!w)
@@ -708,4 +721,12 @@ int emu_run_sim(const struct plan *p, const struct run_opts *o, struct result *r
         ws_final(w);
     }
     return free_world(w, rc, err);
+}
+
+int emu_run_sim(const struct plan *p, const struct run_opts *o, struct result *ret,
+                struct fl_errmsg *err)
+{
+    if (needs_child(p, o))
+        return ws_in_child(run_here, p, o, WS_WALL_NS, ret, err);
+    return run_here(p, o, ret, err);
 }

@@ -23,6 +23,7 @@ enum {
 /* Source: assumed, shorter than a coherent device's, so that orders are explored, not latencies. */
 #define WS_DEVICE_NS 400                /* a device looks at new work within this */
 #define WS_STEP_NS 60                   /* between two sub-steps of an access */
+#define WS_WALL_NS (120 * FL_NS_PER_S)  /* of a run in a process of its own; seconds as a rule */
 #define WS_SETTLE_NS (20 * FL_NS_PER_S) /* after the work: everything quiet within this */
 
 struct ws;
@@ -62,8 +63,11 @@ struct ws_node {
     uint64_t accesses, access_errors;
 };
 
+struct ws_coro; /* world_sim_coro.c */
+
 struct ws_thread {
     struct ws_node *n;
+    struct ws_coro *coro; /* NULL: an actor, stepped */
     uint16_t workload;
     uint32_t ticket, index; /* of the node, of the workload */
     struct work_gen gen;
@@ -88,6 +92,8 @@ struct ws {
     const struct plan *p;
     struct result *r;
     enum coh_sight sight;
+    bool coros;               /* threads are coroutines that trap */
+    struct ws_thread *inside; /* the coroutine that runs */
     struct fl_evq *q;
     struct tp_simnet *net;
     struct fl_trace *trace;
@@ -120,6 +126,27 @@ void ws_wake(struct ws_node *n);
 void ws_threads_start(struct ws_node *n);
 void ws_threads_resumed(struct ws_node *n);      /* after a pause */
 void ws_thread_wake(void *arg, uint32_t ticket); /* coh_actor_cfg.wake; @arg: struct ws_node */
+void ws_thread_over(struct ws_thread *t);        /* its work is done or has failed */
+
+/* world_sim_coro.c: threads that really load and store. In a process of their own. */
+bool ws_has_programs(const struct plan *p);
+/** FL_EUNSUPPORTED: these programs cannot run here, or not together. */
+int ws_coro_check(const struct plan *p, struct fl_errmsg *err);
+/** Signals and coroutines, before the trackers. */
+int ws_coro_init(struct ws *w, struct fl_errmsg *err);
+int ws_coro_tracker(struct ws_node *n, const struct coh_cfg *base, struct fl_errmsg *err);
+void ws_coro_start(struct ws_thread *t);
+void ws_coro_resumed(struct ws_thread *t);
+void ws_coro_free(struct ws_thread *t);
+void ws_coro_report(struct ws *w);
+
+/* world_sim_child.c */
+typedef int ws_run_fn(const struct plan *p, const struct run_opts *o, struct result *ret,
+                      struct fl_errmsg *err);
+/** Runs @run in a child and brings its answer. One that crashes, or does not come back within
+ * @wall_ns, is a result, too: node_failed, timed_out. */
+int ws_in_child(ws_run_fn *run, const struct plan *p, const struct run_opts *o, uint64_t wall_ns,
+                struct result *ret, struct fl_errmsg *err);
 
 /* world_sim_steps.c */
 /** A node's stack of filters is new: what is in force on its links is armed there. */

@@ -80,7 +80,7 @@ static void failed(struct ws_thread *t)
                w->p->regions[r].name, fl_strerror(t->status));
 }
 
-static void thread_over(struct ws_thread *t)
+void ws_thread_over(struct ws_thread *t)
 {
     t->over = true;
     if (--t->n->threads_left == 0)
@@ -164,7 +164,7 @@ static void run_access(struct ws_thread *t)
         n->accesses += act == COH_ACT_DONE;
         if (act == COH_ACT_FAILED) {
             failed(t);
-            thread_over(t);
+            ws_thread_over(t);
             return;
         }
         if (!t->op.store && t->shadow)
@@ -187,7 +187,7 @@ static void thread_step(void *arg, uint64_t a, uint64_t b)
     }
     if (!t->busy) {
         if (!work_next(&t->gen, &t->op)) {
-            thread_over(t);
+            ws_thread_over(t);
             return;
         }
         begin(t);
@@ -201,7 +201,10 @@ void ws_threads_resumed(struct ws_node *n)
         struct ws_thread *t = &n->w->threads[n->first_thread + i];
         if (t->stale) {
             t->stale = false;
-            later(t, fl_rng_below(&t->sched, WS_STEP_NS));
+            if (t->coro)
+                ws_coro_resumed(t);
+            else
+                later(t, fl_rng_below(&t->sched, WS_STEP_NS));
         }
     }
 }
@@ -213,6 +216,9 @@ void ws_threads_start(struct ws_node *n)
     for (uint32_t i = 0; i < n->threads; i++) {
         struct ws_thread *t = &w->threads[n->first_thread + i];
         t->shadow = o ? oracle_shadow(o, region_of(t)) : NULL;
-        later(t, think(t));
+        if (t->coro)
+            ws_coro_start(t);
+        else
+            later(t, think(t));
     }
 }

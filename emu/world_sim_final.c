@@ -31,9 +31,11 @@ static void compare_chunk(struct ws *w, uint16_t region, uint32_t first, const s
     /* The application is gone, or its memory node came back: what was acknowledged is there. */
     bool crash = o && on->record && !expect && (on->dead || w->nodes[k->node].incarnation > 1) &&
                  !w->nodes[k->node].blank;
+    bool programs = ws_has_programs(w->p);
     for (uint32_t i = 0; i < k->page_count; i++) {
         const uint8_t *page = mem + (size_t)i * FL_PAGE_BYTES;
-        emu_image_add(img, emu_image_page(page));
+        if (!programs) /* they leave pointers */
+            emu_image_add(img, emu_image_page(page));
         if (expect)
             oracle_compare(o, region, first + i, page);
         if (crash)
@@ -157,6 +159,7 @@ void ws_final(struct ws *w)
     report_workloads(w);
     for (size_t i = 0; i < w->r->check_count; i++)
         result_first_rebase(&w->r->checks[i].what, w->t0_ns);
+    ws_coro_report(w);
     /* What left the compute nodes has to have arrived, unless something was meant to go wrong. */
     if (w->p->step_count == 0 && s.errors < 1)
         oracle_cross_bytes(w->p, w->r, (uint64_t)s.posted, (uint64_t)s.arrived);
