@@ -9,7 +9,6 @@
  * strings, which lies in a state's first block and stays out of the region; and table.sort, which
  * asks the clock for a pivot when a range of more than 256 elements falls into very unequal parts.
  */
-#include <alloca.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
@@ -52,7 +51,7 @@ static void *probe_mem(void *ud, void *ptr, size_t osize, size_t nsize)
 
 static __attribute__((noinline)) bool probe_at(struct probe *p, size_t depth)
 {
-    volatile char *room = alloca(depth);
+    volatile char room[depth];
     room[0] = 0;
     memset(p, 0, sizeof(*p));
     p->stack = (uintptr_t)room;
@@ -76,7 +75,7 @@ static int word_that_differs(const struct probe *a, const struct probe *b)
 static int find_seed(void)
 {
     static struct probe now;
-    struct probe *first = malloc(sizeof(*first));
+    struct probe *first = calloc(1, sizeof(*first));
     int word = NO_SEED;
     if (!first)
         return NO_SEED;

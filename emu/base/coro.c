@@ -25,10 +25,14 @@
 
 /* Both sanitizers keep books of each stack and have to be told when it changes. */
 #ifdef CORO_ASAN
-#include <sanitizer/common_interface_defs.h>
+void __sanitizer_start_switch_fiber(void **fake, const void *stack, size_t stack_bytes);
+void __sanitizer_finish_switch_fiber(void *fake, const void **stack, size_t *stack_bytes);
 #endif
 #ifdef CORO_TSAN
-#include <sanitizer/tsan_interface.h>
+void *__tsan_get_current_fiber(void);
+void *__tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void *fiber);
+void __tsan_switch_to_fiber(void *fiber, unsigned flags);
 #endif
 
 struct side {
