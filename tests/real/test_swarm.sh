@@ -51,7 +51,8 @@ gives 64 '1 to 64' "no jobs" "$farline" swarm small.lua --jobs 0
 gives 64 'name a scenario' "no scenario" "$farline" swarm
 gives 64 'did you mean' "a plant with a typo" "$farline" swarm small.lua --plant W-miscont
 
-"$farline" swarm small.lua --seeds 1..100000000 --jobs 2 --out stopped >out 2>&1 </dev/null &
+"$farline" swarm small.lua --seeds 1..100000000 --jobs 2 --out stopped \
+    --junit stopped.xml >out 2>&1 </dev/null &
 pid=$!
 for _ in $(seq 400); do # it has begun when it has both workers: one child alone may be the loader
     [ "$(wc -w <"/proc/$pid/task/$pid/children")" = 2 ] && break
@@ -62,6 +63,9 @@ kill -INT $pid
 wait $pid
 [ $? = 2 ] && grep -q 'interrupted' out && grep -q '"why": "interrupted"' stopped/swarm.json
 check $? "an interrupted swarm tells what it has"
+[ "$(tail -n 1 stopped.xml)" = '</testsuites>' ] && [ "$(tail -n 1 stopped/swarm.json)" = '}' ] &&
+    [ "$(tail -n 1 stopped/report.html)" = '</html>' ] && [ "$(ls -A stopped)" = "$(ls stopped)" ]
+check $? "and its files are whole"
 left=0
 for c in $children; do
     [ -e "/proc/$c" ] && left=1
@@ -122,6 +126,47 @@ refuses 'tracker: .*does not go' "a tracker of another world" '/^ "tracker"/s/ac
 refuses 'seed: is missing' "no seed" '/^ "seed"/d'
 refuses 'cut short' "half of the file" '20,$d'
 refuses 'extra: is not a field' "a field too many" 's/^{$/{ "extra": 1,/'
+refuses 'digests: is missing' "no digests" '/^ "digests"/,/^ }/d'
+refuses 'version: is missing' "no version" '/^ "version"/d; /^ "variant": null,$/s/,$//'
+refuses 'tracker: was changed' "another tracker of this world" '/^ "tracker"/s/actor/actor-sampled/'
+refuses 'plan.regions: was changed' "a longer deadline" 's/"op_deadline_ns": [0-9]*/"op_deadline_ns": 600000000/'
+refuses 'plan.seed: was changed' "another seed throughout" 's/"seed": 5/"seed": 6/'
+
+cat small.lua - >faulty.lua <<'LUA'
+at (event ("c0.flush_post", 3)) : lose_completion ("c0", "m0", { count = 2 })
+at (event ("c0.flush_ack", 40)) : kill ("m1")
+LUA
+sed -i '/^expect/d; s/check.*/check { "W3" }/; s/period = "1ms"/period = "1ms", op_deadline = "50ms"/' faulty.lua
+gives 0 'lose_completion' "a run with faults" "$farline" run faulty.lua --fabric sim --out run
+refuses 'plan.steps: was changed' "a fault at another point" 's/"nth": 3/"nth": 4/'
+refuses 'plan.steps: was changed' "a fault more often" 's/"count": 2/"count": 3/'
+refuses 'plan.steps: was changed' "a fault of another kind" 's/"action": "lose_c/"action": "fail_c/'
+refuses 'plan: .*action' "a fault that is none" 's/"action": "lose_c/"action": "loose_c/'
+refuses 'plan: .*"target2"' "a fault at a node that is none" 's/"target2": "m0"/"target2": "m7"/'
+refuses 'faults: was changed' "a fault that did not fire" 's/"fired": 1,/"fired": 0,/'
+refuses 'faults\[0\]' "a count that is none" '0,/"fired": [0-9]*/s/"fired": [0-9]*/"fired": -1/'
+
+size=$(wc -c <run/run.json)
+whole=0
+for i in $(seq 0 23); do # cut short anywhere
+    head -c $((size * i / 24)) run/run.json >edited.json
+    timeout 20 "$farline" replay edited.json --out none >out 2>&1
+    [ $? = 64 ] && [ ! -e none ] || whole=1
+done
+check $whole "a file that is cut short anywhere is refused, and nothing is run"
+
+# Between real processes the same faults happen again at the same logical points.
+gives 0 'verdict   HELD' "faults between real processes" "$farline" run faulty.lua --out real
+gives 0 '2 of 2 recorded faults fired again' "are repeated" \
+    "$farline" replay real/run.json --out realagain
+moments()
+{
+    grep -E '^ +"(at|kind)": "(c0|kill|lose)' "$1/verdict.json"
+}
+[ "$(moments real | wc -l)" = 4 ] && [ "$(moments real)" = "$(moments realagain)" ]
+check $? "at the same points"
+gives 64 'not exactly repeatable' "but are not shrunk" "$farline" shrink real/run.json
+
 gives 64 'cannot read' "no file" "$farline" replay nothing.json
 gives 64 'name one run.json' "no name" "$farline" replay
 
