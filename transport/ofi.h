@@ -193,6 +193,9 @@ struct tpo_port {
     struct fid_eq *eq;
     struct fid_cq *cq;
     struct fid_pep *pep;
+    bool
+        eq_by_fd; /* events of connections come by their descriptor only, and asking costs a call */
+    bool eq_due;  /* that descriptor, or something else, says to ask */
     bool rx_cq_data;  /* a remote write with data takes a posted receive */
     bool landed_wide; /* completion data has 8 bytes: the sender's number fits beside the bytes */
 

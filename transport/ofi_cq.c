@@ -196,7 +196,8 @@ static bool round_once(struct tpo_port *p)
 {
     bool any = cq_drain(p);
 
-    any |= tpo_eq_drain(p);
+    if (p->eq_due || !p->eq_by_fd)
+        any |= tpo_eq_drain(p);
     any |= run_timers(p);
     if (p->kick_all || p->tell_all)
         kick_all(p);
@@ -271,6 +272,7 @@ void tpo_pump(struct tpo_port *p)
         asleep = rc != -FI_EAGAIN;
     }
     p->in_pump = false;
+    p->eq_due = false;
     tpo_arm(p);
     if (!asleep || p->kick_all || p->tell_all)
         tpo_soon(p); /* fairness: others of this loop have their turn first */
@@ -310,11 +312,18 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     tpo_pump(p);
 }
 
+static void on_eq_ready(evutil_socket_t fd, short what, void *arg)
+{
+    ((struct tpo_port *)arg)->eq_due = true;
+    on_ready(fd, what, arg);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct tpo_port *p = arg;
 
     p->timer_armed = false;
+    p->eq_due = true;
     on_ready(fd, what, p);
 }
 
@@ -325,6 +334,7 @@ static void on_soon(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     p->soon = false;
+    p->eq_due = true;
     tpo_pump(p);
 }
 
@@ -337,7 +347,7 @@ int tpo_events_add(struct tpo_port *p, struct fl_errmsg *err)
         return fl_fail(err, FL_EUNSUPPORTED,
                        "\"%s\" offers no descriptor to wait on; use tcp or verbs", p->cfg.provider);
     event_assign(&p->ev_cq, p->loop, cq_fd, EV_READ | EV_PERSIST, on_ready, p);
-    event_assign(&p->ev_eq, p->loop, eq_fd, EV_READ | EV_PERSIST, on_ready, p);
+    event_assign(&p->ev_eq, p->loop, eq_fd, EV_READ | EV_PERSIST, on_eq_ready, p);
     event_assign(&p->ev_timer, p->loop, -1, EV_TIMEOUT, on_timer, p);
     event_assign(&p->ev_soon, p->loop, -1, EV_TIMEOUT, on_soon, p);
     p->events_added = true;
@@ -366,6 +376,7 @@ bool tpo_pump_until(struct tpo_port *p, bool (*done)(struct tpo_port *p), uint64
                             {.fd = event_get_fd(&p->ev_eq), .events = POLLIN}};
 
     for (;;) {
+        p->eq_due = true;
         tpo_pump(p);
         if (done(p))
             return true;

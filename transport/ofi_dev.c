@@ -216,15 +216,33 @@ static int open_queues(struct tpo_port *p, struct fl_errmsg *err)
     return FL_OK;
 }
 
+/** verbs finds nothing at an address whose port is taken: is there something without the port? */
+static bool port_is_it(const struct tpo_port *p)
+{
+    char host[64], service[16];
+    struct fi_info *info = NULL;
+
+    split_bind(p->cfg.bind, host, service);
+    if (strcmp(service, "0") == 0 || cached_info(p->cfg.provider, host, &info) != 0)
+        return false;
+    fi_freeinfo(info);
+    return true;
+}
+
 int tpo_dev_open(struct tpo_port *p, struct fl_errmsg *err)
 {
     int rc = cached_info(p->cfg.provider, p->cfg.bind, &p->info);
+    if (rc == -FI_ENODATA && port_is_it(p))
+        return fl_fail(err, FL_EADDRINUSE,
+                       "cannot listen on %s: the port is taken; choose another, or none for any",
+                       p->cfg.bind);
     if (rc != 0)
         return fail(p, err, rc, "fabric");
     if (p->cfg.announce && p->info->domain_attr->cq_data_size < 4)
         return fail(p, err, -FI_ENODATA, "completion data");
     /* On tcp the end of a connection is read behind its data; elsewhere by another way. */
     p->late_frames_ns = strcmp(p->cfg.provider, "tcp") == 0 ? 0 : LATE_FRAMES_MS * FL_NS_PER_MS;
+    p->eq_by_fd = strcmp(p->cfg.provider, "verbs") == 0;
     p->rx_cq_data = (p->info->mode & FI_RX_CQ_DATA) != 0;
     p->landed_wide = !p->rx_cq_data && p->info->domain_attr->cq_data_size >= 8;
     if (p->cfg.announce && !p->rx_cq_data && !p->landed_wide)

@@ -281,6 +281,32 @@ static void nobody_listens(void **state)
     fab_free(f);
 }
 
+static void a_taken_port_is_told(void **state)
+{
+    (void)state;
+    struct tp_cfg cfg = fab_cfg(provider);
+    struct tp_addr addr;
+    struct sockaddr_in sin;
+    struct fl_errmsg err = {0};
+    char bind[64];
+
+    struct fab *f = fab_new(&cfg);
+    struct tp_handler nobody = {0};
+    struct tp_port *second = NULL;
+    assert_int_equal(f->port->ops->listen(f->port, &addr, &err), FL_OK);
+    memcpy(&sin, addr.bytes, sizeof(sin));
+    snprintf(bind, sizeof(bind), "%s:%u", inet_ntoa(sin.sin_addr), ntohs(sin.sin_port));
+    cfg.bind = bind;
+    int e = tp_ofi_new(f->loop, &cfg, &nobody, &second, &err); /* verbs sees it already here */
+    if (e == FL_OK) {
+        e = second->ops->listen(second, &addr, &err);
+        second->ops->close(&second);
+    }
+    assert_int_equal(e, FL_EADDRINUSE);
+    assert_non_null(strstr(err.text, "the port is taken; choose another"));
+    fab_free(f);
+}
+
 /* An address outside what the peer exposed never gets to the wire; the connection lives. */
 static void bounds_are_kept(void **state)
 {
@@ -565,6 +591,7 @@ int main(int argc, char **argv)
         ON(a_wrong_key_is_refused, tcp),
         ON(another_version_is_refused, tcp),
         ON(nobody_listens, tcp),
+        ON(a_taken_port_is_told, tcp),
         ON(bounds_are_kept, tcp),
         ON(a_wrong_memory_key_writes_nothing, tcp),
         ON(an_idle_port_sleeps, tcp),
@@ -592,6 +619,7 @@ int main(int argc, char **argv)
         ON(a_wrong_key_is_refused, verbs),
         ON(another_version_is_refused, verbs),
         ON(nobody_listens, verbs),
+        ON(a_taken_port_is_told, verbs),
         ON(bounds_are_kept, verbs),
         ON(a_wrong_memory_key_writes_nothing, verbs),
         ON(an_idle_port_sleeps, verbs),

@@ -32,7 +32,18 @@ static uint64_t kill_and_wait(struct pair *p)
 
 static void expect_quick(uint64_t took_ns)
 {
-    assert_in_range(took_ns, 1, 100 * FL_NS_PER_MS);
+    /* An emulated processor is in no hurry; what would hide the death there lasts 5 s. */
+    assert_in_range(took_ns, 1, (strcmp(provider, "verbs") == 0 ? 3000 : 100) * FL_NS_PER_MS);
+}
+
+static struct tp_cfg beating_cfg(void)
+{
+    struct tp_cfg cfg = fab_cfg(provider);
+    bool emulated = strcmp(provider, "verbs") == 0;
+
+    cfg.heartbeat_ns = (emulated ? 100 : 50) * FL_NS_PER_MS;
+    cfg.heartbeat_miss_ns = (emulated ? 1000 : 400) * FL_NS_PER_MS;
+    return cfg;
 }
 
 static void death_of_an_idle_peer_is_seen(void **state)
@@ -121,13 +132,12 @@ static void a_child_process_hides_no_death(void **state)
 static void silence_is_seen_within_the_heartbeat_bound(void **state)
 {
     (void)state;
-    struct tp_cfg cfg = fab_cfg(provider);
-    cfg.heartbeat_ns = 50 * FL_NS_PER_MS;
-    cfg.heartbeat_miss_ns = 400 * FL_NS_PER_MS;
+    struct tp_cfg cfg = beating_cfg();
     struct pair p = pair_up(&cfg);
 
     /* Idle for longer than the bound, and nobody is taken for dead. */
-    assert_false(fab_until(p.f, fab_is_down, 1, 900));
+    assert_false(
+        fab_until(p.f, fab_is_down, 1, (unsigned)(cfg.heartbeat_miss_ns / FL_NS_PER_MS) * 9 / 4));
     assert_int_equal(atoi(fab_ask(p.c, "count down")), 0);
     fab_signal(p.c, SIGSTOP);
     uint64_t t = fab_now_ns();
@@ -167,9 +177,7 @@ static void a_stopped_peer_still_serves_memory(void **state)
 static void a_stopped_peer_is_down_though_it_serves(void **state)
 {
     (void)state;
-    struct tp_cfg cfg = fab_cfg(provider);
-    cfg.heartbeat_ns = 50 * FL_NS_PER_MS;
-    cfg.heartbeat_miss_ns = 400 * FL_NS_PER_MS;
+    struct tp_cfg cfg = beating_cfg();
     struct pair p = pair_up(&cfg);
     unsigned tag = 0, served = 0;
 
