@@ -2,6 +2,7 @@
 #include "tests/bench/rawfi.h"
 
 #include <poll.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,6 +175,11 @@ void raw_connect(struct raw *r, const uint8_t *addr, void *mem, size_t mem_bytes
     memcpy(where, addr + RAW_BASE_AT, sizeof(where));
     r->peer_base = where[0];
     r->peer_key = where[1];
+    r->info->dest_addr = malloc(sizeof(struct sockaddr_in)); /* verbs resolves it at once */
+    if (r->info->dest_addr == NULL)
+        raw_die("address", 0);
+    r->info->dest_addrlen = sizeof(struct sockaddr_in);
+    memcpy(r->info->dest_addr, addr, sizeof(struct sockaddr_in));
     raw_ep(r, r->info);
     TRY(fi_connect(r->ep, addr, NULL, 0));
     ssize_t n = fi_eq_sread(r->eq, &event, &cm, sizeof(cm), WAIT_MS, 0);
