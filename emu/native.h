@@ -56,6 +56,10 @@ bool native_deceived(int rv, const struct native_result *ret);
  * this build of Lua hides the seed of its hashes. */
 int native_repeatable(enum plan_work_kind kind, struct fl_errmsg *err);
 
+/** Whether malloc is apart from the programs' allocator, as the order of libraries has it; not when
+ * somebody preloads mimalloc. Where one thread is both program and simulator it has to be. */
+bool native_heap_apart(void);
+
 /** Runs @fn(@arg); a SIGBUS in it ends it (nothing is unwound) and gives its address in @ret_addr.
  * FL_OK, FL_EPOISONED, or FL_ECORRUPT after another signal (native_guard_crashes). Nests. */
 int native_guard(void (*fn)(void *arg), void *arg, uintptr_t *ret_addr);

@@ -167,6 +167,14 @@ void native_free(void *ptr)
     mi_free(ptr);
 }
 
+bool native_heap_apart(void)
+{
+    char *p = calloc(1, 64);
+    bool apart = !mi_is_in_heap_region(p);
+    free(p);
+    return apart;
+}
+
 struct in_region {
     void (*fn)(void *arg);
     void *arg;

@@ -269,6 +269,11 @@ int ws_coro_check(const struct plan *p, struct fl_errmsg *err)
         const struct plan_workload *wl = &p->workloads[i];
         if (work_is_actor(wl->kind))
             continue;
+        if (!native_heap_apart())
+            return fl_fail(err, FL_EUNSUPPORTED,
+                           "%s:%d: mimalloc serves all of this process, and a program that stands "
+                           "still in a trap may hold it; do not preload it",
+                           p->file, wl->line);
         int rc = native_repeatable(wl->kind, err);
         if (rc != FL_OK)
             return fl_wrap(err, rc, "%s:%d", p->file, wl->line);

@@ -318,6 +318,15 @@ static void deceived_is_who_gave_something_else_than_on_plain_memory(void **stat
     assert_false(native_deceived(FL_EINVAL, &none)); /* nor did it run on plain memory */
 }
 
+static void the_heap_is_apart_from_malloc(void **state)
+{
+    (void)state;
+    assert_true(native_heap_apart());
+    void *p = native_realloc(NULL, 64);
+    assert_non_null(p);
+    native_free(p);
+}
+
 static void each_context_has_its_own_guards(void **state)
 {
     (void)state;
@@ -409,6 +418,7 @@ int main(void)
         cmocka_unit_test(guard_tells_the_address_and_nests),
         cmocka_unit_test(a_crash_of_the_program_can_be_survived),
         cmocka_unit_test(deceived_is_who_gave_something_else_than_on_plain_memory),
+        cmocka_unit_test(the_heap_is_apart_from_malloc),
         cmocka_unit_test(each_context_has_its_own_guards),
         cmocka_unit_test(programs_do_the_same_in_each_run),
     };
