@@ -27,6 +27,9 @@ struct world {
     uint16_t to[SENDS];
     int install_count, send_count;
     int sites[FL_SITE_COUNT];
+    uint64_t records[8]; /* as stored */
+    int installed_at[8]; /* installs before each */
+    int record_count;
 };
 
 static void on_send(struct fl_env *e, uint16_t node, const struct fl_msg *m, uint64_t tag)
@@ -58,11 +61,22 @@ static void on_site(struct fl_env *e, enum fl_site id, uint16_t region, uint64_t
     ((struct world *)e)->sites[id]++;
 }
 
-static const struct fl_env_ops ops = {.send = on_send, .install = on_install, .site = on_site};
-
-static struct world *world_new(const char *plant)
+static void on_store(struct fl_env *e, const struct fl_store *s)
 {
-    struct mn_cfg cfg = {.chunk_count = 2, .chunk_pages = {8, 4}};
+    struct world *w = (struct world *)e;
+
+    assert_int_equal(s->op, FL_STORE_RECORD);
+    w->installed_at[w->record_count] = w->install_count;
+    w->records[w->record_count++] = s->b;
+}
+
+static const struct fl_env_ops ops = {
+    .send = on_send, .install = on_install, .site = on_site, .store = on_store};
+
+static struct world *world_made(const char *plant, bool durable, uint64_t incarnation)
+{
+    struct mn_cfg cfg = {
+        .chunk_count = 2, .chunk_pages = {8, 4}, .durable = durable, .incarnation = incarnation};
     struct world *w = calloc(1, sizeof *w);
 
     assert_non_null(w);
@@ -72,6 +86,11 @@ static struct world *world_new(const char *plant)
     w->env.ops = &ops;
     w->mn = mn_init(calloc(1, mn_size(&cfg)), &cfg);
     return w;
+}
+
+static struct world *world_new(const char *plant)
+{
+    return world_made(plant, false, 1);
 }
 
 static void world_free(struct world *w)
@@ -305,6 +324,55 @@ static void too_many_waiting_answers_are_dropped(void **state)
     world_free(w);
 }
 
+/* The record names what applies, before the first line and until after the last. */
+static void a_lasting_pool_gets_a_record_around_each_batch(void **state)
+{
+    struct world *w = world_made(NULL, true, 1);
+    struct fl_msg m = batch(10, 2, 3, 2);
+
+    (void)state;
+    assert_int_equal(open_chunk(w, 1, 0, 10), FL_OK);
+    assert_int_equal(deliver(w, 1, &m), FL_OK);
+    m.entry_count = 2; /* page 3 again with an old number, page 4 anew */
+    m.entries[1] = (struct fl_msg_entry){.page = 4, .mask = 5, .seq = 1};
+    assert_int_equal(deliver(w, 1, &m), FL_OK);
+    assert_int_equal(w->record_count, 4);
+    assert_true(w->records[0] == 1 && w->records[1] == 0);
+    assert_true(w->records[2] == 2 && w->records[3] == 0);
+    assert_int_equal(w->installed_at[0], 0);
+    assert_int_equal(w->installed_at[1], 1);
+    assert_int_equal(w->installed_at[2], 1);
+    assert_int_equal(w->installed_at[3], 2);
+    world_free(w);
+}
+
+static void coming_back_passes_a_site(void **state)
+{
+    (void)state;
+    for (uint64_t life = 1; life <= 2; life++) {
+        struct world *w = world_made(NULL, true, life);
+
+        mn_step(w->mn, &w->env, &(struct fl_event){.kind = FL_EV_START});
+        assert_int_equal(w->sites[FL_SITE_RESTART], life - 1);
+        /* No lease has outlived it: whoever asks first gets one. */
+        assert_int_equal(open_chunk(w, 2, 0, 1), FL_OK);
+        world_free(w);
+    }
+}
+
+static void plant_no_commit_record(void **state)
+{
+    struct world *w = world_made("W-no-commit-record", true, 1);
+    struct fl_msg m = batch(10, 2, 3, 2);
+
+    (void)state;
+    assert_int_equal(open_chunk(w, 1, 0, 10), FL_OK);
+    assert_int_equal(deliver(w, 1, &m), FL_OK);
+    assert_int_equal(w->record_count, 0);
+    assert_int_equal(w->install_count, 1);
+    world_free(w);
+}
+
 static void plant_stale_seq(void **state)
 {
     struct world *w = world_new("W-stale-seq");
@@ -330,6 +398,9 @@ int main(void)
         cmocka_unit_test(answers_wait_for_credit),
         cmocka_unit_test(too_many_waiting_answers_are_dropped),
         cmocka_unit_test(plant_stale_seq),
+        cmocka_unit_test(a_lasting_pool_gets_a_record_around_each_batch),
+        cmocka_unit_test(coming_back_passes_a_site),
+        cmocka_unit_test(plant_no_commit_record),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

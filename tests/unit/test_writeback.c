@@ -521,6 +521,30 @@ static void quiesce_writes_back_now(void **state)
     fk_free(&f);
 }
 
+/* A fault: free buffers are not given out. Misses and write-backs wait, and go on when it ends. */
+static void full_slots_hold_everything_back(void **state)
+{
+    struct wb_cfg cfg = fk_cfg();
+    struct fake *f = fk_new(&cfg);
+
+    (void)state;
+    fk_open(f, 0);
+    fk_write(f, 0, 0, 0, 1);
+    FK_EV(f, .kind = FL_EV_ADMIN, .a = FL_ADMIN_SLOTS, .b = 1);
+    assert_false(fk_load(f, 0, 0, 5));
+    FK_EV(f, .kind = FL_EV_ADMIN, .a = FL_ADMIN_QUIESCE, .ticket = 500);
+    assert_int_equal(fk_pending(f, FL_CALL_RMA_READ), 0);
+    assert_int_equal(fk_pending(f, FL_CALL_RMA_WRITE), 0);
+    assert_true(wb_stats(f->wb)->slots_refused > 0);
+    assert_int_equal(fk_status(f, 500), 1);
+    FK_EV(f, .kind = FL_EV_ADMIN, .a = FL_ADMIN_SLOTS, .b = 0);
+    assert_true(fk_run(f));
+    assert_int_equal(fk_status(f, 500), FL_OK);
+    assert_int_equal(fk_state(f, 5), WB_CLEAN);
+    assert_int_equal(fk_differ(f, 0), 0);
+    fk_free(&f);
+}
+
 /* --- close ------------------------------------------------------------------------------------ */
 
 static void close_is_a_gate_and_ends_with_everything_acknowledged(void **state)
@@ -641,6 +665,7 @@ int main(void)
         cmocka_unit_test(an_entry_that_does_not_fit_coarsens_the_page),
         cmocka_unit_test(neighbours_are_gated_by_one_call),
         cmocka_unit_test(quiesce_writes_back_now),
+        cmocka_unit_test(full_slots_hold_everything_back),
         cmocka_unit_test(close_is_a_gate_and_ends_with_everything_acknowledged),
         cmocka_unit_test(close_ends_under_a_store_storm),
         cmocka_unit_test(many_pages_close_in_bounded_steps),
