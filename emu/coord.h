@@ -188,6 +188,8 @@ void coord_fault_armed(struct coord_node *n, int i);
 void coord_fault_hit(struct coord_node *n, int i, uint64_t hits);
 /** A restarted node is ready. */
 void coord_node_back(struct coord_node *n);
+/** A restarted node could not come back, as a step of the plan wanted. */
+bool coord_fault_bars(const struct coord_node *n);
 /** Memory that outlives a node, if the plan needs it. */
 int coord_memory_new(struct coord_node *n);
 /** A fault is in force that nothing has healed. */

@@ -230,6 +230,16 @@ static void begin_restart(struct coord *c, int i)
     coord_step_timer(c, &c->steps[i], on_restart_due, ps->by_ns + FL_NS_PER_MS);
 }
 
+bool coord_fault_bars(const struct coord_node *n)
+{
+    for (int i = 0; n->incarnation > 1 && !n->ready && i < n->c->p->step_count; i++) {
+        const struct plan_step *s = &n->c->p->steps[i];
+        if (plan_step_before_life(s) && s->target == n->idx && n->c->r->faults[i].fired > 0)
+            return true;
+    }
+    return false;
+}
+
 /** Everybody who works with it is told where it is; it is told of faults in force on its links. */
 void coord_node_back(struct coord_node *n)
 {
@@ -280,7 +290,7 @@ void coord_fault_check(struct coord *c)
         if (!s->respawned && n->exited && !n->conn && n->lost_judged)
             respawn(c, i);
         if (s->respawned && (n->connected || n->exited))
-            coord_step_end(c, i, n->connected);
+            coord_step_end(c, i, true);
     }
 }
 

@@ -58,19 +58,26 @@ void coord_send_plan(struct coord_node *n)
     char *text = plan_to_json(c->p);
     snprintf(trace, sizeof(trace), "%s/%s.trace", c->o->out_dir, c->p->nodes[n->idx].name);
     json_t *spent = json_array(); /* steps that an earlier life of the node has had */
-    for (int i = 0; i < c->p->step_count; i++)
+    json_t *armed = json_array(); /* what has to be in force before it has an address */
+    for (int i = 0; i < c->p->step_count; i++) {
+        const struct plan_step *s = &c->p->steps[i];
         if (c->steps[i].begun)
             json_array_append_new(spent, json_integer(i));
+        if (plan_step_before_life(s) && s->target == n->idx &&
+            (c->steps[i].in_force || (s->when == PLAN_AT_START && n->incarnation == 1)))
+            json_array_append_new(armed, json_integer(i));
+    }
     bool again = n->incarnation > 1; /* the trace of its first life stays */
     if (!text ||
         ctl_send(n->conn,
-                 json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:I,s:b,s:i,s:i,s:o}", "t", "plan", "plan",
-                           text, "index", n->idx, "fabric", c->o->fabric, "bind",
+                 json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:I,s:b,s:i,s:i,s:o,s:o}", "t", "plan",
+                           "plan", text, "index", n->idx, "fabric", c->o->fabric, "bind",
                            c->o->bind ? c->o->bind : "", "wait",
                            c->o->wait ? c->o->wait : "adaptive", "trace",
                            n->external || again ? "" : trace, "epoch_ns", (json_int_t)c->epoch_ns,
                            "external", n->external, "incarnation", (int)n->incarnation, "memory_fd",
-                           n->memory_fd >= 0 ? COORD_MEMORY_FD : -1, "spent", spent)))
+                           n->memory_fd >= 0 ? COORD_MEMORY_FD : -1, "spent", spent, "armed",
+                           armed)))
         coord_fail(c, "cannot send the plan to node %s: out of memory", c->p->nodes[n->idx].name);
     free(text);
 }
@@ -230,8 +237,8 @@ static void step_begin(struct coord *c, int i, int waiter)
     s->waiter = waiter;
     if (step_begin_external(c, i))
         return;
-    if (ps->action >= PLAN_CUT &&
-        (plan_step_info(plan_step_kind(ps))->pair || t->pid > 0 || ps->action == PLAN_RESTART)) {
+    if (ps->action >= PLAN_CUT && (plan_step_info(plan_step_kind(ps))->pair || t->pid > 0 ||
+                                   ps->action == PLAN_RESTART || plan_step_before_life(ps))) {
         coord_fault_begin(c, i);
         return;
     }

@@ -189,7 +189,7 @@ void coord_judge_loss(struct coord_node *n)
     if (!n->exited || n->conn || n->lost_judged)
         return;
     n->lost_judged = true;
-    n->planned_death = n->planned_death || dies_in_own_site(n);
+    n->planned_death = n->planned_death || dies_in_own_site(n) || coord_fault_bars(n);
     coord_steps_check(c);
     if (n->planned_death || n->down || c->stopping)
         return;

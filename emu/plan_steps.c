@@ -159,6 +159,11 @@ bool plan_step_counts_hits(const struct plan_step *s)
     return s->action == PLAN_SLOW || s->action == PLAN_SLOTS_FULL;
 }
 
+bool plan_step_before_life(const struct plan_step *s)
+{
+    return s->action == PLAN_FAULT && s->fault == TP_FAULT_REG_FAIL;
+}
+
 bool plan_step_filters(const struct plan_step *s)
 {
     return s->action == PLAN_CUT || s->action == PLAN_FAULT;

@@ -65,6 +65,9 @@ void plan_step_fault(const struct plan_step *s, struct tp_fault *ret);
  * (a cut or clog holds back heartbeats at once). */
 bool plan_step_counts_hits(const struct plan_step *s);
 
+/** True for a registration that is to fail: it concerns a node that is not there yet. */
+bool plan_step_before_life(const struct plan_step *s);
+
 /** True when the step is done by filters in the stacks of both ends of its link. */
 bool plan_step_filters(const struct plan_step *s);
 

@@ -49,6 +49,15 @@ static void give_up(struct rw *w, int status, const char *cause)
 static const char *const wait_names[] = {
     [COH_WAIT_ADAPTIVE] = "adaptive", [COH_WAIT_BLOCK] = "block", [COH_WAIT_SPIN] = "spin"};
 
+static bool names_step(const json_t *m, const char *key, int step)
+{
+    const json_t *list = json_object_get(m, key);
+    for (size_t k = 0; k < json_array_size(list); k++)
+        if (json_integer_value(json_array_get(list, k)) == step)
+            return true;
+    return false;
+}
+
 static int take_settings(struct rw *w, const json_t *m, struct fl_errmsg *err)
 {
     int rv = plan_from_json(text_of(m, "plan"), w->plan, err);
@@ -67,12 +76,9 @@ static int take_settings(struct rw *w, const json_t *m, struct fl_errmsg *err)
         snprintf(w->bind, sizeof(w->bind), "%s", text_of(m, "bind"));
     int64_t incarnation = number_of(m, "incarnation", UINT32_MAX);
     w->incarnation = incarnation > 1 ? (uint64_t)incarnation : 1;
-    const json_t *spent = json_object_get(m, "spent");
-    for (size_t k = 0; k < json_array_size(spent); k++) {
-        const json_t *v = json_array_get(spent, k);
-        json_int_t i = json_is_integer(v) ? json_integer_value(v) : -1;
-        if (i >= 0 && i < w->plan->step_count)
-            w->faults[i].spent = true;
+    for (int i = 0; i < w->plan->step_count; i++) {
+        w->faults[i].spent = names_step(m, "spent", i);
+        w->faults[i].early = names_step(m, "armed", i);
     }
     rv = rw_memory_map(w, (int)number_of(m, "memory_fd", 65535), err);
     if (rv)
@@ -115,6 +121,8 @@ static void take_plan(struct rw *w, const json_t *m)
     int rv = take_settings(w, m, &err);
     if (!rv)
         rv = rw_make(w, &addr, &err);
+    if (rv && w->node)
+        rw_hits_tell(w, false);
     if (rv)
         give_up(w, rv, err.text);
     if (w->external)

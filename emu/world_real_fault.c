@@ -67,12 +67,9 @@ int rw_filters_make(struct rw *w, const struct tp_cfg *cfg, struct tp_handler *h
     if (!w->filters)
         return fl_fail(err, FL_ENOMEM, "out of memory");
     *h = *tp_filters_handler(w->filters);
-    /* A registration that is to fail at the start comes before any message about it. */
-    for (int i = 0; i < w->plan->step_count; i++) {
-        const struct plan_step *s = &w->plan->steps[i];
-        if (s->when == PLAN_AT_START && s->action == PLAN_FAULT && s->fault == TP_FAULT_REG_FAIL)
+    for (int i = 0; i < w->plan->step_count; i++)
+        if (w->faults[i].early)
             rw_step_set(w, i, true);
-    }
     return FL_OK;
 }
 

@@ -53,7 +53,11 @@ void ws_filters_made(struct ws_node *n)
         const struct plan_step *s = &w->p->steps[i];
         struct tp_fault f;
         plan_step_fault(s, &f);
-        if (s->action == PLAN_FAULT && w->in_force[i] && (f.from == n->idx || f.to == n->idx))
+        if (s->action != PLAN_FAULT || (f.from != n->idx && f.to != n->idx))
+            continue;
+        if (plan_step_before_life(s) && s->when == PLAN_AT_START && n->incarnation == 1)
+            w->fired[i] = w->in_force[i] = true; /* the start would be too late */
+        if (w->in_force[i])
             arm_at(w, n, i);
     }
 }
@@ -189,7 +193,8 @@ static void fire(struct ws *w, uint16_t i)
     if (w->fired[i])
         return;
     w->fired[i] = true;
-    if (!k->pair && s->action != PLAN_RESTART && w->nodes[s->target].dead)
+    if (!k->pair && s->action != PLAN_RESTART && !plan_step_before_life(s) &&
+        w->nodes[s->target].dead)
         return; /* it is gone already: the fault cannot fire */
     f->fired = !plan_step_counts_hits(s) && s->action != PLAN_RESTART;
     f->t_ns = ws_now(w) - w->t0_ns;

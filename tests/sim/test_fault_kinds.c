@@ -213,6 +213,42 @@ static void a_node_that_dies_again_while_it_comes_back(void **state)
     }
 }
 
+/* It cannot pin its memory: it stays dead, and nobody else suffers. */
+static void a_node_that_cannot_come_back(void **state)
+{
+    struct plan *p = with_restart(4, false, false);
+    struct plan_step *s = fault(p, TP_FAULT_REG_FAIL, FL_SITE_PEER_LOST, 1);
+
+    (void)state;
+    s->target = 1;
+    s->target2 = 0;
+    s->count = 1;
+    struct result *r = sim_run(p, "actor");
+    nothing_violated(p, r, "fail_registration");
+    assert_int_equal(r->faults[2].fired, 1);
+    assert_string_equal(sim_text(r, "close.heap"), "FL_EPEERDEAD");
+    result_free(&r);
+    free(p);
+}
+
+/* At the start it is an error of setting up. */
+static void memory_that_cannot_be_registered_at_the_start(void **state)
+{
+    struct plan *p = plan_of(1, false);
+    struct plan_step *s = fault(p, TP_FAULT_REG_FAIL, FL_SITE_NONE, 0);
+    struct run_opts o = {.fabric = "sim", .tracker = "actor", .quiet = true};
+    struct result *r = result_new();
+    struct fl_errmsg err = {""};
+
+    (void)state;
+    s->when = PLAN_AT_START;
+    s->target2 = 0;
+    assert_int_not_equal(emu_run_sim(p, &o, r, &err), FL_OK);
+    assert_non_null(strstr(err.text, "ulimit -l"));
+    result_free(&r);
+    free(p);
+}
+
 static void only_the_dead_come_back(void **state)
 {
     struct fl_errmsg why = {""};
@@ -323,6 +359,8 @@ int main(void)
         cmocka_unit_test(a_slow_device_and_full_slots_only_delay),
         cmocka_unit_test(a_memory_node_comes_back),
         cmocka_unit_test(a_node_that_dies_again_while_it_comes_back),
+        cmocka_unit_test(a_node_that_cannot_come_back),
+        cmocka_unit_test(memory_that_cannot_be_registered_at_the_start),
         cmocka_unit_test(only_the_dead_come_back),
         cmocka_unit_test(a_compute_node_loses_only_what_was_not_acknowledged),
         cmocka_unit_test(what_is_never_sent_again_is_no_progress),
