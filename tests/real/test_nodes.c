@@ -363,14 +363,14 @@ static void a_killed_memory_node_comes_back(void **state)
     (void)state;
     for (int again = 0; again < 2; again++) {
         struct run x;
-        load(&x, again ? WORK(200000) "at (event (\"c0.flush_ack\", 60)) : kill (\"m0\")\n"
-                                      "at (event (\"c0.peer_lost\", 1)) : restart (\"m0\")\n"
-                                      "at (event (\"m0.restart\", 1)) : kill (\"m0\")\n"
-                                      "check { \"W3\", \"W7\" }\n"
-                       : WORK(200000) "at (event (\"c0.flush_ack\", 60)) : kill (\"m0\")\n"
-                                      "at (event (\"c0.peer_lost\", 1)) : restart (\"m0\")\n"
-                                      "expect \"close.heap\" : is(\"FL_EPEERDEAD\")\n"
-                                      "check { \"W3\", \"W7\" }\n");
+        load(&x, again ? WORK(20000) "at (event (\"c0.flush_ack\", 60)) : kill (\"m0\")\n"
+                                     "at (event (\"c0.peer_lost\", 1)) : restart (\"m0\")\n"
+                                     "at (event (\"m0.restart\", 1)) : kill (\"m0\")\n"
+                                     "check { \"W3\", \"W7\" }\n"
+                       : WORK(20000) "at (event (\"c0.flush_ack\", 60)) : kill (\"m0\")\n"
+                                     "at (event (\"c0.peer_lost\", 1)) : restart (\"m0\")\n"
+                                     "expect \"close.heap\" : is(\"FL_EPEERDEAD\")\n"
+                                     "check { \"W3\", \"W7\" }\n");
         assert_int_equal(run(&x), FL_OK);
         assert_nobody_left();
         assert_int_equal(x.r->faults[0].fired, 1);
@@ -386,9 +386,9 @@ static void a_crashed_compute_node_says_what_it_cost(void **state)
 {
     (void)state;
     struct run x;
-    load(&x, WORK(200000) "at (event (\"c0.flush_post\", 90)) : kill (\"c0\")\n"
-                          "expect \"lost_lines\" : above (0)\n"
-                          "check { \"W3\" }\n");
+    load(&x, WORK(20000) "at (event (\"c0.flush_post\", 90)) : kill (\"c0\")\n"
+                         "expect \"lost_lines\" : above (0)\n"
+                         "check { \"W3\" }\n");
     assert_int_equal(run(&x), FL_OK);
     assert_nobody_left();
     assert_int_equal(x.r->faults[0].fired, 1);
