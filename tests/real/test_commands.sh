@@ -45,14 +45,14 @@ gives 2 'W5 was asked for, but nothing was compared' "a blind oracle is undecide
 gives 1 'NOT MET.*evictions > 1e' "an expectation that is not met" \
     "$farline" run greedy.lua --fabric sim --out g
 gives 2 'never fired' "a fault that never fires" "$farline" run never.lua --fabric sim --out n
-cat >two.lua <<'LUA'
+cat >two.lua <<LUA
 title "two programs, of which a simulated run takes one"
 node "c0" { role = "compute", device_memory = "1M" }
 node "m0" { role = "memory", memory = "64M" }
 region "a" { on = "c0", size = "32M", backed_by = { "m0" } }
 region "b" { on = "c0", size = "32M", backed_by = { "m0" } }
-workload "p" { region = "a", kind = "lua", ops = 2, source = "tables.lua" }
-workload "q" { region = "b", kind = "lua", ops = 2, source = "tables.lua" }
+workload "p" { region = "a", kind = "lua", ops = 2, source = "$top/scenarios/workloads/tables.lua" }
+workload "q" { region = "b", kind = "lua", ops = 2, source = "$top/scenarios/workloads/tables.lua" }
 check { "W1" }
 LUA
 gives 77 '1 of 1 scenarios skipped' "what this world cannot run" \

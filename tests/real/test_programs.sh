@@ -1,38 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Programs that really touch memory, in the simulator, as other programs call it.
-set -u
-top=$(cd "$(dirname "$0")/../.." && pwd)
-farline=${FARLINE:-$top/build/farline}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
+# shellcheck source=tests/real/lib.sh
+. "$(dirname "$0")/lib.sh"
 ln -s "$top/scenarios" scenarios
-n=0
-bad=0
-
-check()
-{
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $n - $2"
-    else
-        echo "not ok $n - $2"
-        sed 's/^/# /' out
-        bad=1
-    fi
-}
-
-# gives STATUS TEXT NAME COMMAND...: exit status and a text in the output
-gives()
-{
-    local want=$1 text=$2 name=$3
-    shift 3
-    timeout 100 "$@" >out 2>&1 </dev/null
-    local rc=$?
-    [ $rc = "$want" ] && grep -q -- "$text" out
-    check $? "$name"
-}
 
 # --- one seed, one trace -------------------------------------------------------------------------
 for s in sqlite lua; do
@@ -95,5 +66,4 @@ gives 64 'does not go' "a tracker of the simulator elsewhere" \
     "$farline" run small.lua --fabric tcp --tracker coroutine --out none
 gives 0 'tracker coroutine' "any workload takes its traps" \
     "$farline" run scenarios/writeback/basic.lua --fabric sim --tracker coroutine --out basic
-echo "1..$n"
-exit $bad
+done_testing
