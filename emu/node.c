@@ -87,6 +87,7 @@ static void tell_error(struct emu_node *n, const struct fl_event *ev)
 
 static void step(struct emu_node *n, const struct fl_event *ev)
 {
+    n->steps++;
     node_trace(n, FL_TR_EVENT, ev->kind, ev->region, ev->page, ev->tag ^ ev->ticket,
                (uint64_t)(uint32_t)ev->status);
     if (n->wb == NULL) {

@@ -485,5 +485,6 @@ void emu_node_metrics(struct emu_node *n, metric_fn *fn, void *arg)
     } else {
         mn_metrics(n, fn, arg);
     }
+    fn(arg, "core_steps", (double)n->steps);
     port_metrics(n, fn, arg);
 }

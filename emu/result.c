@@ -2,6 +2,7 @@
 #include "emu/result.h"
 
 #include <inttypes.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,42 +18,59 @@ struct result *result_new(void)
 
     if (r == NULL)
         return NULL;
-    r->metrics = calloc(RESULT_METRICS_MAX, sizeof(*r->metrics));
+    r->metrics = calloc(RESULT_METRICS_MAX + 1, sizeof(*r->metrics));
     r->nodes = calloc(PLAN_NODES_MAX, sizeof(*r->nodes));
     if (r->metrics == NULL || r->nodes == NULL)
         result_free(&r);
     return r;
 }
 
+static void no_free(void *metric)
+{
+    (void)metric; /* lies in the array */
+}
+
 void result_free(struct result **r)
 {
     if (*r == NULL)
         return;
+    tdestroy((*r)->by_name, no_free);
     free((*r)->metrics);
     free((*r)->nodes);
     free(*r);
     *r = NULL;
 }
 
-static struct result_metric *find_metric(const struct result *r, const char *name)
+static int by_name(const void *a, const void *b)
 {
-    for (size_t i = 0; i < r->metric_count; i++)
-        if (strcmp(r->metrics[i].name, name) == 0)
-            return &r->metrics[i];
-    return NULL;
+    const struct result_metric *x = a, *y = b;
+
+    return strcmp(x->name, y->name);
+}
+
+static const struct result_metric *find_metric(const struct result *r, const char *name)
+{
+    struct result_metric key;
+
+    snprintf(key.name, sizeof(key.name), "%s", name);
+    struct result_metric *const *in = tfind(&key, &r->by_name, by_name);
+    return in == NULL ? NULL : *in;
 }
 
 /** The metric of that name, created when new; NULL when the table is full. */
 static struct result_metric *need_metric(struct result *r, const char *name)
 {
-    struct result_metric *m = find_metric(r, name);
+    /* Past the last one there is room for one more: what is looked for. */
+    struct result_metric *m = &r->metrics[r->metric_count];
 
-    if (m != NULL || r->metric_count == RESULT_METRICS_MAX)
-        return m;
-    m = &r->metrics[r->metric_count++];
     memset(m, 0, sizeof(*m));
     snprintf(m->name, sizeof(m->name), "%s", name);
-    return m;
+    struct result_metric **in = r->metric_count < RESULT_METRICS_MAX
+                                    ? tsearch(m, &r->by_name, by_name)
+                                    : tfind(m, &r->by_name, by_name);
+    if (in != NULL && *in == m)
+        r->metric_count++;
+    return in == NULL ? NULL : *in;
 }
 
 void result_metric(struct result *r, const char *name, double value)
@@ -75,17 +93,23 @@ void result_metric_text(struct result *r, const char *name, const char *text)
     }
 }
 
-/** "misses" of "c0.misses" when c0 is a node; NULL for figures of the run. */
-static const char *bare_name(const struct result *r, const char *name)
+/** "misses" of "c0.misses" when c0 is a node; NULL for figures of the run. Metrics of one node come
+ * one after the other: the search begins at @node, which it sets. */
+static const char *bare_name(const struct result *r, const char *name, size_t *node)
 {
     const char *dot = strchr(name, '.');
 
     if (dot == NULL)
         return NULL;
-    for (size_t i = 0; i < r->node_count; i++)
-        if (strlen(r->nodes[i].name) == (size_t)(dot - name) &&
-            strncmp(r->nodes[i].name, name, (size_t)(dot - name)) == 0)
+    for (size_t i = 0; i < r->node_count; i++) {
+        size_t k = (*node + i) % r->node_count;
+
+        if (strlen(r->nodes[k].name) == (size_t)(dot - name) &&
+            strncmp(r->nodes[k].name, name, (size_t)(dot - name)) == 0) {
+            *node = k;
             return dot + 1;
+        }
+    }
     return NULL;
 }
 
@@ -105,28 +129,23 @@ static bool takes_largest(const char *name)
 
 void result_sum_metrics(struct result *r)
 {
-    size_t count = r->metric_count;
+    size_t count = r->metric_count, node = 0;
 
+    for (size_t i = 0; i < count; i++)
+        r->metrics[i].summed = false;
     for (size_t i = 0; i < count; i++) {
-        const char *bare = bare_name(r, r->metrics[i].name);
-        double total = 0;
-        bool first = true;
+        const char *bare = bare_name(r, r->metrics[i].name, &node);
+        double v = r->metrics[i].value;
+        struct result_metric *m;
 
-        if (bare == NULL || r->metrics[i].text[0] != '\0')
+        if (bare == NULL || r->metrics[i].text[0] != '\0' || (m = need_metric(r, bare)) == NULL)
             continue;
-        for (size_t j = 0; j < count; j++) {
-            const char *other = bare_name(r, r->metrics[j].name);
-
-            if (other == NULL || strcmp(other, bare) != 0)
-                continue;
-            double v = r->metrics[j].value;
-            if (first || !takes_largest(bare))
-                total += v;
-            else if (v > total)
-                total = v;
-            first = false;
-        }
-        result_metric(r, bare, total);
+        if (!m->summed || (takes_largest(bare) && v > m->value))
+            m->value = v;
+        else if (!takes_largest(bare))
+            m->value += v;
+        m->summed = true;
+        m->text[0] = '\0';
     }
 }
 

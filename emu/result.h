@@ -21,12 +21,13 @@ enum emu_exit {
     EMU_SKIPPED = 77,
 };
 
-enum { RESULT_METRICS_MAX = 4096, RESULT_FIRST_MAX = 512 };
+enum { RESULT_METRICS_MAX = 64 * PLAN_NODES_MAX, RESULT_FIRST_MAX = 512 };
 
 struct result_metric {
     char name[64]; /* "c0.pages_fetched"; unit last: "c0.miss_ns_p50" */
     double value;
     char text[32]; /* when the metric is a word ("FL_EPEERDEAD"); else empty */
+    bool summed;   /* result_sum_metrics has begun with it */
 };
 
 /** What is known of a first violation beside its text; empty texts: nothing, or no such thing. */
@@ -70,6 +71,7 @@ struct result {
     char why[RESULT_FIRST_MAX]; /* of the flags above */
     size_t metric_count, check_count, fault_count, node_count;
     struct result_metric *metrics; /* RESULT_METRICS_MAX */
+    void *by_name;                 /* of them: a tree of search.h */
     struct result_check checks[PLAN_CHECKS_MAX];
     struct result_fault faults[PLAN_STEPS_MAX];
     struct result_node *nodes; /* PLAN_NODES_MAX */

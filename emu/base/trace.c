@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* for a state of the hash on the stack */
+#define XXH_STATIC_LINKING_ONLY
 #include "emu/base/trace.h"
 
+#include <endian.h>
 #include <stdlib.h>
+#include <string.h>
 #include <xxhash.h>
 
 #include "emu/base/env.h"
 
-enum { REC_BYTES = 40 };
+/* Records in little-endian order gather here: the hash of the stream is that of all its bytes,
+ * however they are cut, and one call for many records is cheaper. */
+enum { REC_WORDS = 5, WAITING_MAX = 64 };
 
 struct fl_trace {
     XXH64_state_t *hash;
+    uint64_t waiting[WAITING_MAX][REC_WORDS];
+    unsigned waiting_count;
     uint64_t count;
     fl_trace_sink_fn *sink;
     void *arg;
@@ -43,27 +51,24 @@ void fl_trace_free(struct fl_trace **t)
     *t = NULL;
 }
 
-static uint8_t *put(uint8_t *p, uint64_t v, unsigned bytes)
+static void hash_waiting(const struct fl_trace *t, XXH64_state_t *hash)
 {
-    for (unsigned i = 0; i < bytes; i++) {
-        *p++ = (uint8_t)(v >> (8 * i));
-    }
-    return p;
+    XXH64_update(hash, t->waiting, t->waiting_count * sizeof t->waiting[0]);
 }
 
 void fl_trace_add(struct fl_trace *t, const struct fl_trace_rec *r)
 {
-    uint8_t b[REC_BYTES], *p = b;
+    uint64_t *w = t->waiting[t->waiting_count++];
 
-    p = put(p, r->t_ns, 8);
-    p = put(p, r->node, 4);
-    p = put(p, r->kind, 2);
-    p = put(p, r->code, 2);
-    p = put(p, r->region, 4);
-    p = put(p, r->page, 4);
-    p = put(p, r->a, 8);
-    p = put(p, r->b, 8);
-    XXH64_update(t->hash, b, (size_t)(p - b));
+    w[0] = htole64(r->t_ns);
+    w[1] = htole64((uint64_t)r->code << 48 | (uint64_t)r->kind << 32 | r->node);
+    w[2] = htole64((uint64_t)r->page << 32 | r->region);
+    w[3] = htole64(r->a);
+    w[4] = htole64(r->b);
+    if (t->waiting_count == WAITING_MAX) {
+        hash_waiting(t, t->hash);
+        t->waiting_count = 0;
+    }
     t->count++;
     if (t->sink != NULL) {
         t->sink(t->arg, r);
@@ -72,7 +77,11 @@ void fl_trace_add(struct fl_trace *t, const struct fl_trace_rec *r)
 
 uint64_t fl_trace_hash(const struct fl_trace *t)
 {
-    return XXH64_digest(t->hash);
+    XXH64_state_t now;
+
+    XXH64_copyState(&now, t->hash);
+    hash_waiting(t, &now);
+    return XXH64_digest(&now);
 }
 
 uint64_t fl_trace_count(const struct fl_trace *t)
