@@ -18,7 +18,8 @@ struct result *result_new(void)
 
     if (r == NULL)
         return NULL;
-    r->metrics = calloc(RESULT_METRICS_MAX + 1, sizeof(*r->metrics));
+    /* Not cleared: need_metric does, of the few that a run has. */
+    r->metrics = malloc((RESULT_METRICS_MAX + 1) * sizeof(*r->metrics));
     r->nodes = calloc(PLAN_NODES_MAX, sizeof(*r->nodes));
     if (r->metrics == NULL || r->nodes == NULL)
         result_free(&r);
