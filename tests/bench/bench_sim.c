@@ -25,6 +25,8 @@ enum {
     LONG_ACCESSES = 200 * 1000,
     TWICE_ONE_IN = 20, /* as `farline swarm` does it */
     MANY_NODES = 1000,
+    SWARM_SEEDS = 300,
+    SWARM_ROUNDS = 3,
 };
 
 static _Noreturn void die(const char *what, const char *why)
@@ -221,10 +223,53 @@ static void many_nodes(void)
     free(many);
 }
 
+/** Wall time of `farline swarm` over SWARM_SEEDS seeds of a scenario. */
+static double swarm_s(const char *farline, const char *dir, int jobs)
+{
+    char cmd[1024];
+    double t = (double)fl_clock_ns();
+
+    snprintf(
+        cmd, sizeof(cmd),
+        "'%s' swarm scenarios/writeback/basic.lua --seeds 1..%d --jobs %d --out '%s/%d' >'%s/log' "
+        "2>&1 </dev/null",
+        farline, SWARM_SEEDS, jobs, dir, jobs, dir);
+    int rc = system(cmd);
+    if (!WIFEXITED(rc) || (WEXITSTATUS(rc) != EMU_HELD && WEXITSTATUS(rc) != EMU_UNDECIDED))
+        die("farline swarm did not hold; what it printed is in the directory", dir);
+    return ((double)fl_clock_ns() - t) / 1e9;
+}
+
+/** How many times faster two workers are than one. */
+static void swarm_jobs(void)
+{
+    const char *farline = getenv("FARLINE");
+    char dir[] = "/tmp/bench-swarm-XXXXXX", cmd[64];
+    struct fig f = {
+        .id = "swarm-2-cores", .unit = "s", .target = 1.8, .at_least = true, .n = SWARM_ROUNDS};
+    double one[SWARM_ROUNDS], two[SWARM_ROUNDS], ratio[SWARM_ROUNDS];
+
+    if (mkdtemp(dir) == NULL)
+        die("a directory for the swarm", "cannot be made");
+    for (int i = 0; i < SWARM_ROUNDS; i++) {
+        one[i] = swarm_s(farline ? farline : "build/farline", dir, 1);
+        two[i] = swarm_s(farline ? farline : "build/farline", dir, 2);
+        ratio[i] = one[i] / two[i];
+    }
+    f.value = fig_median(two, SWARM_ROUNDS);
+    f.baseline = fig_median(one, SWARM_ROUNDS);
+    f.ratio = fig_median(ratio, SWARM_ROUNDS);
+    fig_print(&f);
+    snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
+    if (system(cmd) != 0)
+        die(dir, "cannot be removed");
+}
+
 int main(void)
 {
     schedules();
     one_core();
     many_nodes();
+    swarm_jobs();
     return 0;
 }
