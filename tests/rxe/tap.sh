@@ -57,8 +57,8 @@ farline()
     for s in "$@"; do
         sets+=(--set "$s")
     done
-    timeout --kill-after=5 110 "$FARLINE" run "scenarios/$name.lua" --fabric verbs \
-        --bind "$FARLINE_RXE_ADDR" --set deadline=100s "${options[@]}" "${sets[@]}" \
+    timeout --kill-after=5 250 "$FARLINE" run "scenarios/$name.lua" --fabric verbs \
+        --bind "$FARLINE_RXE_ADDR" --set deadline=240s "${options[@]}" "${sets[@]}" \
         --out "/tmp/runs/$name" >"$log" 2>&1 </dev/null
 }
 
