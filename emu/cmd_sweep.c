@@ -106,6 +106,23 @@ static void set_nodes(const struct sweep *s, const struct plan_step_info *k, uin
     ret->target2 = back ? c : m;
 }
 
+/** Before a memory node comes back it has to die: at the site, which may be its own. Then it comes
+ * back when its loss was noticed, for the dead pass no sites. */
+static void add_death(const struct sweep *s, struct plan *p, uint64_t nth, struct plan_step *back)
+{
+    bool own = p->nodes[s->node].role == PLAN_MEMORY;
+    struct plan_step dies = *back;
+
+    dies.action = PLAN_KILL;
+    dies.target = back->target = own ? s->node : back->target;
+    p->steps[p->step_count++] = dies;
+    if (!own)
+        return;
+    back->node = peer_of(p, s->node, nth);
+    back->site = FL_SITE_PEER_LOST;
+    back->nth = 1;
+}
+
 static void add_fault(const struct sweep *s, struct plan *p, uint64_t nth)
 {
     const struct plan_step_info *k = plan_step_info(s->kind);
@@ -114,11 +131,8 @@ static void add_fault(const struct sweep *s, struct plan *p, uint64_t nth)
 
     plan_step_set_kind(&step, s->kind);
     set_nodes(s, k, nth, &step);
-    if (s->kind == PLAN_RESTART) { /* first it has to die */
-        struct plan_step dies = step;
-        dies.action = PLAN_KILL;
-        p->steps[p->step_count++] = dies;
-    }
+    if (s->kind == PLAN_RESTART)
+        add_death(s, p, nth, &step);
     if ((k->options & PLAN_OPT_COUNT) != 0)
         step.count = s->mode == ONCE;
     else if ((k->options & PLAN_OPT_FOR) != 0 && s->mode == ONCE)

@@ -193,6 +193,11 @@ gives 0 'verdict   HELD' "only from there on" \
     [ "$(grep -c '<testcase classname="verdict"' sweep.xml)" = "$passed" ] &&
     grep -q 'name="small seed 1, pause (on) at c0.period#1"' sweep.xml
 check $? "with a case for each passing"
+sed 's/period = "1ms"/period = "1ms", path = "log"/' small.lua >log.lua
+gives 0 'verdict   HELD' "a memory node dies at each of its own points and comes back" \
+    "$farline" sweep log.lua --site m0.log_commit --fault restart
+grep -Eq '^m0 +log_commit +restart +once +([0-9]+) +\1 +\1 +0$' out
+check $? "every time"
 gives 64 'once, on or both' "a mode that is none" "$farline" sweep small.lua --site miss --mode x
 gives 64 'did you mean delay' "a fault with a typo" \
     "$farline" sweep small.lua --site miss --fault dely
