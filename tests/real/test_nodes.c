@@ -180,6 +180,7 @@ static void good_run(const char *fabric, const char *wait)
                         "expect \"close.heap\" : is(\"FL_OK\")\n" CHECKS);
     x.p->heartbeat_miss_ns = 10 * FL_NS_PER_S; /* nobody dies here, but the host may be busy */
     x.p->regions[0].op_deadline_ns = 10 * FL_NS_PER_S;
+    x.p->run_deadline_ns = 100 * FL_NS_PER_S;
     x.o.fabric = fabric;
     x.o.wait = wait;
     assert_int_equal(run(&x), FL_OK);
