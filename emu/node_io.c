@@ -64,8 +64,12 @@ static uint32_t flight_take(struct emu_node *n)
 {
     uint32_t i = n->flight_free;
 
-    FL_ASSERT(i != NIL);
-    n->flight_free = n->flights[i].next_free;
+    if (i != NIL) {
+        n->flight_free = n->flights[i].next_free;
+    } else {
+        FL_ASSERT(n->flights_used < n->flight_count);
+        i = n->flights_used++;
+    }
     n->flights[i].op_count = 0;
     return i;
 }

@@ -2,9 +2,9 @@
 /* Building a node from the plan, taking it down, and its figures. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "emu/base/assert.h"
+#include "emu/base/zeroed.h"
 #include "emu/node_priv.h"
 
 enum { SPANS_CAP = 4096, EVENTS_CAP = 256, GATES_CAP = 64, CREDITS = 16, WINDOW_OPS = 128 };
@@ -13,14 +13,6 @@ enum { SPANS_CAP = 4096, EVENTS_CAP = 256, GATES_CAP = 64, CREDITS = 16, WINDOW_
 #define CONNECT_DEADLINE_NS (10 * FL_NS_PER_S)
 #define FENCE_DEADLINE_NS (2 * FL_NS_PER_S)
 #define WINDOW_BYTES (8U << 20)
-
-static void *map_zeroed(size_t len)
-{
-    void *p =
-        mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    return p == MAP_FAILED ? NULL : p;
-}
 
 static bool asked(const struct plan *p, const char *id)
 {
@@ -110,7 +102,7 @@ static int make_wb(struct emu_node *n, struct fl_errmsg *err)
         return rc;
     }
     n->core_bytes = wb_size(&c);
-    n->core_mem = map_zeroed(n->core_bytes);
+    n->core_mem = fl_zeroed_new(n->core_bytes);
     if (n->core_mem == NULL) {
         return fl_fail(err, FL_ENOMEM, "no memory for %zu bytes of device state", n->core_bytes);
     }
@@ -132,7 +124,7 @@ static int add_region(struct emu_node *n, uint16_t r, struct fl_errmsg *err)
     }
     if (g->sample_ns != FL_NEVER && g->sample_ns != 0) {
         n->sample_ns = g->sample_ns < n->sample_ns ? g->sample_ns : n->sample_ns;
-        n->sampled_bits[r] = map_zeroed(g->size_bytes / FL_PAGE_BYTES / 8 + 1);
+        n->sampled_bits[r] = fl_zeroed_new(g->size_bytes / FL_PAGE_BYTES / 8 + 1);
         if (n->sampled_bits[r] == NULL) {
             return fl_fail(err, FL_ENOMEM, "no memory for region %s", g->name);
         }
@@ -145,9 +137,7 @@ static void free_lists(struct emu_node *n)
     for (uint32_t i = 0; i < n->op_count; i++) {
         n->ops[i].next_free = i + 1 < n->op_count ? i + 1 : 0xffffffffU;
     }
-    for (uint32_t i = 0; i < n->flight_count; i++) {
-        n->flights[i].next_free = i + 1 < n->flight_count ? i + 1 : 0xffffffffU;
-    }
+    n->flight_free = 0xffffffffU; /* there are many, and most are never used: see flight_take */
 }
 
 static int make_io(struct emu_node *n, struct fl_errmsg *err)
@@ -156,10 +146,10 @@ static int make_io(struct emu_node *n, struct fl_errmsg *err)
     n->op_count = 2 * n->buf_count;
     n->flight_count = n->op_count * (FL_PAGE_LINES / 2);
     n->span_cap = SPANS_CAP;
-    n->bufs = map_zeroed((size_t)n->buf_count * FL_PAGE_BYTES);
+    n->bufs = fl_zeroed_new((size_t)n->buf_count * FL_PAGE_BYTES);
     n->ops = calloc(n->op_count, sizeof *n->ops);
-    n->flights = calloc(n->flight_count, sizeof *n->flights);
-    n->spans = calloc(n->span_cap, sizeof *n->spans);
+    n->flights = malloc(n->flight_count * sizeof *n->flights);
+    n->spans = malloc(n->span_cap * sizeof *n->spans);
     if (n->bufs == NULL || n->ops == NULL || n->flights == NULL || n->spans == NULL) {
         return fl_fail(err, FL_ENOMEM, "no memory for %u page buffers: lower buf_pages",
                        n->buf_count);
@@ -212,9 +202,9 @@ static int make_memory(struct emu_node *n, struct fl_errmsg *err)
         return rc;
     }
     n->core_bytes = mn_size(&c);
-    n->core_mem = map_zeroed(n->core_bytes);
+    n->core_mem = fl_zeroed_new(n->core_bytes);
     n->pool_bytes = n->pn->memory_bytes;
-    n->pool = n->cfg.image != NULL ? n->cfg.image : map_zeroed(n->pool_bytes);
+    n->pool = n->cfg.image != NULL ? n->cfg.image : fl_zeroed_new(n->pool_bytes);
     if (n->core_mem == NULL || n->pool == NULL) {
         return fl_fail(err, FL_ENOMEM, "no memory for a pool of %zu bytes: lower memory",
                        n->pool_bytes);
@@ -276,13 +266,6 @@ int emu_node_new(const struct emu_node_cfg *cfg, struct emu_node **ret, struct f
     return FL_OK;
 }
 
-static void unmap(void *p, size_t len)
-{
-    if (p != NULL) {
-        munmap(p, len);
-    }
-}
-
 void emu_node_free(struct emu_node **pn)
 {
     struct emu_node *n = pn != NULL ? *pn : NULL;
@@ -299,7 +282,8 @@ void emu_node_free(struct emu_node **pn)
     }
     for (unsigned r = 0; r < PLAN_REGIONS_MAX; r++) {
         if (n->sampled_bits[r] != NULL) {
-            unmap(n->sampled_bits[r], n->cfg.plan->regions[r].size_bytes / FL_PAGE_BYTES / 8 + 1);
+            fl_zeroed_free(n->sampled_bits[r],
+                           n->cfg.plan->regions[r].size_bytes / FL_PAGE_BYTES / 8 + 1);
         }
     }
     for (uint32_t i = 0; i < n->ev_count; i++) {
@@ -310,11 +294,11 @@ void emu_node_free(struct emu_node **pn)
     for (uint32_t i = 0; i < n->batch_count; i++) {
         free(n->batches[i].bytes);
     }
-    unmap(n->core_mem, n->core_bytes);
+    fl_zeroed_free(n->core_mem, n->core_bytes);
     if (n->cfg.image == NULL) {
-        unmap(n->pool, n->pool_bytes);
+        fl_zeroed_free(n->pool, n->pool_bytes);
     }
-    unmap(n->bufs, (size_t)n->buf_count * FL_PAGE_BYTES);
+    fl_zeroed_free(n->bufs, (size_t)n->buf_count * FL_PAGE_BYTES);
     free(n->batches);
     free(n->calls);
     free(n->sampled);

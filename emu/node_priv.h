@@ -118,7 +118,7 @@ struct emu_node {
     struct node_op *ops;
     uint32_t op_count, op_free, flight_count;
     struct node_flight *flights;
-    uint32_t flight_free;
+    uint32_t flight_free, flights_used; /* from there on never taken */
     struct node_span *spans;
     uint32_t span_count, span_cap;
     struct node_batch *batches;

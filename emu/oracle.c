@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "emu/base/assert.h"
+#include "emu/base/zeroed.h"
 #include "emu/oracle_priv.h"
 
 static bool has_shadow(const struct plan *p, uint16_t region)
@@ -29,9 +29,8 @@ static void region_init(struct oracle *o, uint16_t r)
     FL_ASSERT(g->pages != NULL);
     if (has_shadow(o->plan, r)) {
         g->shadow_bytes = g->cfg->size_bytes;
-        g->shadow = mmap(NULL, g->shadow_bytes, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        FL_ASSERT(g->shadow != MAP_FAILED);
+        g->shadow = fl_zeroed_new(g->shadow_bytes);
+        FL_ASSERT(g->shadow != NULL);
         g->writers = writers_new(g->shadow_bytes);
         FL_ASSERT(g->writers != NULL);
     }
@@ -87,7 +86,7 @@ void oracle_free(struct oracle **po)
         free(g->pages);
         if (g->shadow != NULL) {
             if (!g->shadow_shared) {
-                munmap(g->shadow, g->shadow_bytes);
+                fl_zeroed_free(g->shadow, g->shadow_bytes);
             }
             writers_free(&g->writers);
         }

@@ -113,6 +113,9 @@ static inline uint16_t oracle_node_of(const struct oregion *g, uint32_t page)
 /* First line of @mask in which the two pages differ, -1 when none. */
 static inline int oracle_first_diff(const uint8_t *x, const uint8_t *y, fl_mask mask)
 {
+    if (mask == FL_MASK_ALL && memcmp(x, y, FL_PAGE_BYTES) == 0) {
+        return -1; /* nearly always */
+    }
     for (fl_mask m = mask; m != 0; m &= m - 1) {
         unsigned i = fl_mask_first(m);
 

@@ -6,9 +6,9 @@
  * Order of the writes here: bytes before the bit that makes them count. A process may be killed
  * between any two of them.
  */
-#include <sys/mman.h>
 
 #include "emu/base/assert.h"
+#include "emu/base/zeroed.h"
 #include "emu/mech/writeback.h"
 #include "emu/oracle_priv.h"
 #include "emu/plan_steps.h"
@@ -59,7 +59,7 @@ void oracle_record(struct oracle *o, void *mem)
         if (o->plan->regions[r].on != o->self)
             continue;
         if (g->shadow != NULL) { /* the application's stores are seen through the record, too */
-            munmap(g->shadow, g->shadow_bytes);
+            fl_zeroed_free(g->shadow, g->shadow_bytes);
             g->shadow = at;
             g->shadow_shared = true;
         }

@@ -299,7 +299,25 @@ struct wb_at {
     uint16_t region, chunk;
     uint32_t page, node;
 };
-struct wb_at wb_at(const struct wb *w, uint32_t idx);
+
+/* Inline: it is asked several times a step, and a struct of narrow parts is slow to hand back. */
+static inline struct wb_at wb_at(const struct wb *w, uint32_t idx)
+{
+    uint32_t page;
+    uint16_t region = 0, chunk = 0;
+
+    while (region + 1 < w->cfg.region_count && idx >= w->regions[region + 1].base) {
+        region++;
+    }
+    idx -= w->regions[region].base;
+    page = idx;
+    while (page >= w->cfg.regions[region].chunks[chunk].page_count) {
+        page -= w->cfg.regions[region].chunks[chunk].page_count;
+        chunk++;
+    }
+    return (struct wb_at){region, chunk, idx, w->regions[region].chunk_node[chunk]};
+}
+
 struct fl_slot wb_slot_of(const struct wb *w, uint32_t idx);
 
 /** The page's node is lost to its region: nothing is sent there any more. */

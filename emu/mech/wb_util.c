@@ -2,23 +2,6 @@
 /* Lists, page buffers, places and the table of rows. */
 #include "emu/mech/wb_priv.h"
 
-struct wb_at wb_at(const struct wb *w, uint32_t idx)
-{
-    struct wb_at at = {0};
-    uint32_t page;
-
-    while (at.region + 1 < w->cfg.region_count && idx >= w->regions[at.region + 1].base) {
-        at.region++;
-    }
-    at.page = page = idx - w->regions[at.region].base;
-    while (page >= w->cfg.regions[at.region].chunks[at.chunk].page_count) {
-        page -= w->cfg.regions[at.region].chunks[at.chunk].page_count;
-        at.chunk++;
-    }
-    at.node = w->regions[at.region].chunk_node[at.chunk];
-    return at;
-}
-
 struct fl_slot wb_slot_of(const struct wb *w, uint32_t idx)
 {
     struct wb_at at = wb_at(w, idx);
