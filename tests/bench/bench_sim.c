@@ -132,7 +132,7 @@ static void schedules(void)
 
         for (uint64_t seed = 1; seed <= SEEDS; seed++) {
             struct pool_note note = {.verdict = EMU_HELD};
-            bool drawn = swarm_draw(base, seed, p);
+            bool drawn = swarm_draw(base, seed, false, p);
             swarm_run(p, drawn, seed % TWICE_ONE_IN == 0, &note);
             if (note.verdict != EMU_HELD)
                 die("a schedule did not hold", note.why);
