@@ -8,11 +8,14 @@
  *   node -> coordinator                    coordinator -> node
  *   hello {version, name, nonce}           challenge {version, nonce, mac}
  *   auth {mac}                             welcome {} | refused {version, cause}
- *   failed {status, cause}                 plan {plan, index, fabric, bind, wait, trace, external}
+ *   failed {status, cause}                 plan {plan, index, fabric, bind, wait, trace, external,
+ *                                              incarnation, memory_fd, spent, armed}
  *   ready {addr, pid}                      peers {addrs}
  *   connected {}                           start {}
  *   running {}                             --
  *   site {step}                            fired {step}     the node waits inside the site
+ *   armed {step}                           arm {step, on}   this node's end of a fault
+ *   hit {step, hits}                       peer {node, addr} a killed node is back
  *   done {regions, metrics, checks}        expect {region, first, count}
  *   digests {key, first, hex}              image {chunk, first, count}
  *   page {key, page, hex}                  expect_page {region, page}, image_page {chunk, page}
