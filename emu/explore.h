@@ -21,8 +21,9 @@ struct explore_result {
     uint64_t rows[WB_ROW_COUNT];  /* how often each row of the state table was taken */
     uint32_t rows_missing;        /* rows that were never taken */
     bool violated;
-    char check[8];  /* "W3"; "W-end" when nothing can happen but somebody waits */
-    char what[256]; /* first violation, then its path on @out */
+    char check[8];      /* "W3"; "W-end" when nothing can happen but somebody waits */
+    char what[256];     /* first violation, then its path on @out */
+    const char *config; /* that was explored last: where the violation is */
 };
 
 /** Explores all configurations of a mechanism ("writeback"), and stops at the first violation.
@@ -33,6 +34,13 @@ int emu_explore(const char *mechanism, const struct fl_plants *plants, FILE *out
 /** Only the small configurations, which still take every row of the state table. For tests. */
 int emu_explore_quick(const char *mechanism, const struct fl_plants *plants, FILE *out,
                       struct explore_result *ret);
+
+/** Only the configuration of that name. FL_EINVAL: there is none. */
+int emu_explore_config(const char *name, const struct fl_plants *plants, FILE *out,
+                       struct explore_result *ret);
+
+/** Why a planted bug cannot show in any of the configurations; NULL when it can, and is found. */
+const char *emu_explore_hides(enum fl_plant x);
 
 /** One seeded walk of at most @steps through a larger configuration of the same world, then heal,
  * close and compare. For property tests. As emu_explore otherwise. */

@@ -66,7 +66,7 @@ void xw_check_closed(struct xw *x, struct xw_state *s)
     }
     check_image(x, s, "W1", "closed");
     for (unsigned p = 0; p < x->cfg.pages; p++) {
-        if (xw_page_counts(x, s, p) && (s->pages[p].sent | s->pages[p].stored) != 0) {
+        if ((s->pages[p].sent | s->pages[p].stored) != 0) { /* nor where the node is dead */
             xw_fail(x, "W1", "closed, but lines %x of page %u are not acknowledged",
                     s->pages[p].sent | s->pages[p].stored, p);
         }
@@ -89,6 +89,15 @@ void xw_check_drop(struct xw *x, struct xw_state *s, unsigned page)
     if (xw_page_counts(x, s, page) && (p->sent | p->stored) != 0) {
         xw_fail(x, "W2", "page %u is dropped, its lines %x are not acknowledged", page,
                 p->sent | p->stored);
+    }
+}
+
+/* W9, where nothing of a page is sent: xw_check_sent never hears of it */
+void xw_check_snapped(struct xw *x, struct xw_state *s, unsigned page, bool whole_ended)
+{
+    if (whole_ended && wb_page_state(xw_wb(x, s), 0, page) == WB_CLEAN &&
+        s->pages[page].sent != 0) {
+        xw_fail(x, "W9", "page %u is dirty as a whole, and becomes clean with nothing sent", page);
     }
 }
 
@@ -140,8 +149,25 @@ void xw_check_state(struct xw *x, struct xw_state *s)
     check_image(x, s, "W3", "at rest");
 }
 
+/* W-f2: what was in a snapshot is sent until it is acknowledged, or counted as lost. */
+static void check_unacked(struct xw *x, struct xw_state *s)
+{
+    struct wb *w = xw_wb(x, s);
+    enum wb_region_state rs = wb_region_state(w, 0);
+
+    for (unsigned p = 0; p < x->cfg.pages && (rs == WB_OPEN || rs == WB_CLOSING); p++) {
+        if (s->pages[p].sent != 0 && !wb_page_lost(w, 0, p)) {
+            xw_fail(x, "W-f2",
+                    "nothing can happen any more, lines %x of page %u were sent without success, "
+                    "and are neither sent again nor lost",
+                    s->pages[p].sent, p);
+        }
+    }
+}
+
 void xw_check_end(struct xw *x, struct xw_state *s)
 {
+    check_unacked(x, s);
     for (unsigned t = 0; t < x->cfg.threads; t++) {
         if (s->threads[t].phase != XW_IDLE) {
             xw_fail(x, "W-end", "nothing can happen any more, thread %u waits for page %u", t,

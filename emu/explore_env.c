@@ -94,6 +94,7 @@ static void env_send(struct fl_env *e, uint16_t node, const struct fl_msg *m, ui
                                           .page = (uint8_t)n->page,
                                           .whole = n->whole != 0};
         memcpy(w->entries[i].data, xe->s->bufs[n->buf], sizeof w->entries[i].data);
+        xe->x->posted |= 1u << page;
         xw_check_sent(xe->x, xe->s, page, n->mask, n->whole != 0);
     }
 }
@@ -119,9 +120,12 @@ static void env_read(struct fl_env *e, const struct fl_rma *r)
 static void env_write(struct fl_env *e, const struct fl_rma *r)
 {
     struct xw_env *xe = of(e);
+    uint8_t page;
 
     add_rma(e, FL_CALL_RMA_WRITE, r);
-    xw_check_sent(xe->x, xe->s, xe->s->ops[xe->s->op_count - 1].page, r->mask, r->whole != 0);
+    page = xe->s->ops[xe->s->op_count - 1].page;
+    xe->x->posted |= 1u << page;
+    xw_check_sent(xe->x, xe->s, page, r->mask, r->whole != 0);
 }
 
 static void env_fence(struct fl_env *e, uint16_t node, uint64_t tag)
@@ -156,6 +160,7 @@ static fl_mask env_snap(struct fl_env *e, uint16_t region, uint32_t page, uint32
     memcpy(xe->s->bufs[buf], p->live, sizeof p->live);
     memset(p->old, 0, sizeof p->old);
     p->twin = p->told = 0;
+    xe->x->snapped |= 1u << page;
     p->sent |= p->stored;
     p->stored = 0;
     p->gate = coh_gate_step(p->gate, COH_OP_RELEASE).word;
@@ -260,8 +265,14 @@ void xw_step_wb(struct xw *x, struct xw_state *s, const struct fl_event *ev)
     struct xw_env e = {.env = {&ops}, .x = x, .s = s, .who = XW_DEVICE};
     struct wb *w = xw_wb(x, s);
 
+    x->snapped = x->posted = 0;
     wb_rows_clear(w);
     wb_step(w, &e.env, ev);
+    for (unsigned p = 0; p < x->cfg.pages; p++) {
+        if ((x->snapped & ~x->posted) >> p & 1) {
+            xw_check_snapped(x, s, p, (wb_rows_taken(w) >> WB_R9B) & 1);
+        }
+    }
     for (unsigned r = 0; r < WB_ROW_COUNT; r++) {
         x->rows[r] += (wb_rows_taken(w) >> r) & 1;
     }

@@ -153,8 +153,8 @@ struct xw_action {
     uint8_t kind, a, b, c;
 };
 
-extern const struct xw_cfg xw_configs[];
 extern const int xw_config_count;
+struct xw_cfg xw_config(int i);
 
 /** A configuration with the sizes of its block. */
 struct xw {
@@ -162,6 +162,7 @@ struct xw {
     struct wb_cfg wb_cfg;
     size_t off_wb, off_mn[XW_NODES], size;
     uint64_t rows[WB_ROW_COUNT];
+    uint32_t snapped, posted; /* pages, by bit: in the device's step under way */
     /* first violation */
     bool violated;
     char check[8], what[256];
@@ -207,6 +208,9 @@ bool xw_page_counts(const struct xw *x, struct xw_state *s, unsigned page);
 void xw_check_state(struct xw *x, struct xw_state *s);
 void xw_check_closed(struct xw *x, struct xw_state *s);
 void xw_check_drop(struct xw *x, struct xw_state *s, unsigned page);
+/** Of a page that was snapped in this step of the device. @whole_ended: in the same step a page that
+ * was dirty as a whole became clean. */
+void xw_check_snapped(struct xw *x, struct xw_state *s, unsigned page, bool whole_ended);
 void xw_check_sent(struct xw *x, struct xw_state *s, unsigned page, uint64_t mask, bool whole);
 void xw_check_landing(struct xw *x, unsigned page, unsigned line, uint16_t was, uint16_t is);
 /** Nothing can happen any more. */

@@ -103,6 +103,8 @@ gives 0 'usage: farline' "help" "$farline" --help
 gives 0 'fabric tcp' "help of run" "$farline" run --help
 gives 0 '^farline [0-9]' "version" "$farline" --version
 gives 0 'verdict   HELD' "explore" "$farline" explore writeback --quick
+gives 1 'verdict   VIOLATED: W7' "explore with a planted bug" \
+    "$farline" explore writeback --plant W-stale-seq
 gives 64 'no such mechanism' "explore something else" "$farline" explore nothing
 for page in farline.1 farline-scenario.5; do
     grep -q '^\.TH' "$top/emu/man/$page"
