@@ -67,6 +67,7 @@ static void what_is_missing_is_said(void **state)
     runs_result(&o)->check_count = 1;
     runs_result(&o)->faults[0].fired = 0;
     runs_result(&o)->metric_count = 0;
+    strcpy(((struct plan *)o.p)->expects[0].metric, "no.such");
     strcpy(runs_result(&o)->why, "the run's deadline passed");
     o.verdict = EMU_UNDECIDED;
     text = out_html(&o);
