@@ -49,6 +49,7 @@ static void shrink(struct result *r)
     void *m = realloc(r->metrics, (r->metric_count + 1) * sizeof(*r->metrics));
     if (m != NULL)
         r->metrics = m;
+    result_metrics_moved(r);
     void *n = realloc(r->nodes, (r->node_count + 1) * sizeof(*r->nodes));
     if (n != NULL)
         r->nodes = n;

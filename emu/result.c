@@ -74,6 +74,14 @@ static struct result_metric *need_metric(struct result *r, const char *name)
     return in == NULL ? NULL : *in;
 }
 
+void result_metrics_moved(struct result *r)
+{
+    tdestroy(r->by_name, no_free);
+    r->by_name = NULL;
+    for (size_t i = 0; i < r->metric_count; i++)
+        (void)tsearch(&r->metrics[i], &r->by_name, by_name);
+}
+
 void result_metric(struct result *r, const char *name, double value)
 {
     struct result_metric *m = need_metric(r, name);

@@ -80,6 +80,9 @@ struct result {
 struct result *result_new(void);
 void result_free(struct result **r);
 
+/** After the metrics were moved, or copied from another process: their names are found again. */
+void result_metrics_moved(struct result *r);
+
 /** Sets or adds; silently keeps the first RESULT_METRICS_MAX. */
 void result_metric(struct result *r, const char *name, double value);
 void result_metric_text(struct result *r, const char *name, const char *text);

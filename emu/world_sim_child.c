@@ -105,6 +105,8 @@ static int take(const struct plan *p, const struct run_opts *o, struct result *r
         memcpy(o->site_counts, reply->site_counts,
                (size_t)p->node_count * FL_SITE_COUNT * sizeof(uint64_t));
     copy_result(ret, &reply->r, ret->metrics, ret->nodes);
+    ret->by_name = NULL; /* that of the other process */
+    result_metrics_moved(ret);
     if (reply->rc != FL_OK)
         return fl_fail(err, reply->rc, "%s", reply->err.text);
     return FL_OK;

@@ -225,6 +225,24 @@ static void the_worse_of_two(void **state)
     assert_int_equal(emu_exit_worse(EMU_USAGE, EMU_SKIPPED), EMU_USAGE);
 }
 
+static void moved_figures_are_found(void **state)
+{
+    struct result *r = result_new(), *copy = result_new();
+
+    (void)state;
+    result_metric(r, "b", 2);
+    result_metric(r, "a", 1);
+    memcpy(copy->metrics, r->metrics, 2 * sizeof(*r->metrics));
+    copy->metric_count = 2;
+    result_metrics_moved(copy);
+    result_free(&r);
+    result_metric(copy, "a", 5);
+    result_metric(copy, "c", 3);
+    assert_int_equal(copy->metric_count, 3);
+    assert_true(copy->metrics[1].value > 4);
+    result_free(&copy);
+}
+
 static void the_fault_before_a_moment(void **state)
 {
     struct result *r = result_new();
@@ -270,6 +288,7 @@ int main(void)
         T(tables_are_bounded),
         cmocka_unit_test(the_worse_of_two),
         cmocka_unit_test(the_fault_before_a_moment),
+        cmocka_unit_test(moved_figures_are_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
