@@ -139,7 +139,7 @@ check-real: $(call bin,$(BUILD),$(REAL_SRC)) $(BUILD)/farline ## tests with real
 RXE_BIN = $(BUILD)/farline $(addprefix $(BUILD)/tests/real/,test_fabric test_fabric_death test_fabric_link)
 check-rxe: $(RXE_BIN) ## verbs on soft-RoCE devices in guests: fabric, scenarios, faults of the link
 	@rm -rf $(BUILD)/matrix/rxe.tsv
-	@ci/run-tests rxe --build $(BUILD) --timeout 800 $(wildcard tests/rxe/test_*.sh)
+	@ci/run-tests rxe --build $(BUILD) --timeout 800 --jobs 1 $(wildcard tests/rxe/test_*.sh)
 
 smoke-rxe: $(RXE_BIN) ## of that, one boot: the fabric's tests and one scenario
 	@ci/rxe-guest --timeout 400 ci/rxe-smoke $^

@@ -285,7 +285,7 @@ static const char *answer(struct fab_child *c)
     static char line[512];
     struct pollfd p = {.fd = fileno(c->out), .events = POLLIN};
 
-    if (poll(&p, 1, 20000) <= 0 || fgets(line, sizeof(line), c->out) == NULL)
+    if (poll(&p, 1, c->remote ? 60000 : 20000) <= 0 || fgets(line, sizeof(line), c->out) == NULL)
         fail_msg("process %d does not answer", (int)c->pid);
     line[strcspn(line, "\n")] = 0;
     if (strncmp(line, "ok ", 3) != 0)

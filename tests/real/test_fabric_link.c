@@ -135,13 +135,13 @@ static void a_dead_link_is_seen_within_the_heartbeat_bound(void **state)
 {
     (void)state;
     struct tp_cfg cfg = link_cfg();
-    cfg.heartbeat_ns = 200 * FL_NS_PER_MS;
-    cfg.heartbeat_miss_ns = 3 * FL_NS_PER_S;
+    cfg.heartbeat_ns = FL_NS_PER_S; /* longer than an emulated processor is away */
+    cfg.heartbeat_miss_ns = 4 * FL_NS_PER_S;
     cfg.rdma.set = false; /* the device itself would give up after 16 s */
     struct pair p = pair_up(&cfg);
 
     /* Both ends, or the other one's farewell comes through. Its own mends itself: nobody can ask. */
-    fab_remote_run("{ sleep 1; " LINK "loss 100%; sleep 7; " LINK "limit 1000; } >/dev/null &");
+    fab_remote_run("{ sleep 1; " LINK "loss 100%; sleep 16; " LINK "limit 1000; } >/dev/null &");
     faults("loss 100%", false);
     uint64_t t = fab_now_ns();
     fab_read(p.f, 1, 0, 4096, FL_NS_PER_S);

@@ -23,7 +23,10 @@ for _ in $(seq 300); do
     (exec 3<>"/dev/tcp/$FARLINE_RXE_PEER/7000") 2>/dev/null && break
     sleep 0.2
 done
-FARLINE_FAB_SERVER=$FARLINE_RXE_PEER:7000 program 240 "$FARLINE_BUILD/tests/real/test_fabric_link"
+FARLINE_FAB_SERVER=$FARLINE_RXE_PEER:7000 program 400 "$FARLINE_BUILD/tests/real/test_fabric_link"
+# Also after one that ran out of time the other guest is to go on.
+tc qdisc change dev "$FARLINE_RXE_NET" root netem limit 1000
+(exec 3<>"/dev/tcp/$FARLINE_RXE_PEER/7000" && echo quit >&3) 2>/dev/null
 tc qdisc change dev "$FARLINE_RXE_NET" root netem loss 1% delay 1ms duplicate 1%
 listed tests/rxe/two_guests.txt external
 
