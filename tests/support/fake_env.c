@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "emu/base/assert.h"
+#include "emu/mech/wb_priv.h"
 
 static struct fk_page *page_of(struct fake *f, uint16_t region, uint32_t page)
 {
@@ -501,4 +502,20 @@ uint32_t fk_differ(struct fake *f, uint16_t region)
         }
     }
     return n;
+}
+
+struct fake *fk_opened(const struct wb_cfg *cfg)
+{
+    struct fake *f = fk_new(cfg);
+
+    fk_open(f, 0);
+    return f;
+}
+
+struct fk_call *fk_in_flight(struct fake *f, unsigned line)
+{
+    fk_write(f, 0, 0, 0, line);
+    FL_ASSERT(fk_fire(f, WB_T_PERIOD));
+    fk_done(f, fk_find(f, FL_CALL_GATE), FL_OK);
+    return fk_find(f, FL_CALL_RMA_WRITE);
 }

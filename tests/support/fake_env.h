@@ -79,6 +79,12 @@ void fk_ev(struct fake *f, struct fl_event ev);
 /** Opens the region and answers everything. */
 void fk_open(struct fake *f, uint16_t region);
 
+/** A new one with region 0 open. */
+struct fake *fk_opened(const struct wb_cfg *cfg);
+
+/** Page 0 has line @line in flight; the write is returned. */
+struct fk_call *fk_in_flight(struct fake *f, unsigned line);
+
 /** Oldest unanswered call of this kind, NULL when there is none. */
 struct fk_call *fk_find(struct fake *f, enum fl_call kind);
 /** As fk_find, for a page; read and write are told apart by @kind. */

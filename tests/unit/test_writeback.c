@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The write-back core against a scripted world: configuration, misses, dirty lines, periods,
- * close. Eviction is in test_wb_evict.c, faults are in test_writeback_fault.c, the log path in
- * test_writeback_log.c. */
+ * close. Eviction is in test_wb_evict.c, faults are in test_writeback_fault.c, planted bugs in
+ * test_writeback_plants.c, the log path in test_writeback_log.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

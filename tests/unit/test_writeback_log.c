@@ -22,14 +22,6 @@ static struct wb_cfg log_cfg(void)
     return cfg;
 }
 
-static struct fake *opened(const struct wb_cfg *cfg)
-{
-    struct fake *f = fk_new(cfg);
-
-    fk_open(f, 0);
-    return f;
-}
-
 /* Pages @first.. have one dirty line each and have been gated. */
 static void flush_pages(struct fake *f, uint32_t first, uint32_t count)
 {
@@ -52,7 +44,7 @@ static void ack(struct fake *f, const struct fk_call *batch, int status)
 static void pages_travel_together(void **state)
 {
     struct wb_cfg cfg = log_cfg();
-    struct fake *f = opened(&cfg);
+    struct fake *f = fk_opened(&cfg);
     struct fk_call *b, *c;
 
     (void)state;
@@ -98,7 +90,7 @@ static void payload_is_bounded(void **state)
     cfg.buf_count = FK_PAGES;
     cfg.regions[0].page_count = cfg.regions[0].chunks[0].page_count = FK_PAGES;
     cfg.regions[0].threshold_lines = 0; /* whole pages: 16 fill a message */
-    f = opened(&cfg);
+    f = fk_opened(&cfg);
     flush_pages(f, 0, 20);
     assert_int_equal(fk_find(f, FL_CALL_SEND)->msg.entry_count, 16);
     assert_int_equal(fk_find(f, FL_CALL_SEND)->msg.entries[0].whole, 1);
@@ -117,7 +109,7 @@ static void a_batch_holds_pages_of_one_lease(void **state)
     cfg.regions[1] = cfg.regions[0];
     cfg.regions[1].chunks[0].chunk = 5;
     cfg.regions[1].lease_epoch = 30;
-    f = opened(&cfg);
+    f = fk_opened(&cfg);
     fk_open(f, 1);
     fk_write(f, 0, 0, 0, 1);
     fk_write(f, 0, 1, 0, 1);
@@ -137,7 +129,7 @@ static void a_batch_holds_pages_of_one_lease(void **state)
 static void no_credit_keeps_the_batch(void **state)
 {
     struct wb_cfg cfg = log_cfg();
-    struct fake *f = opened(&cfg);
+    struct fake *f = fk_opened(&cfg);
     struct fk_call *b, *again;
 
     (void)state;
@@ -159,7 +151,7 @@ static void no_credit_keeps_the_batch(void **state)
 static void a_batch_that_never_got_credit_does_not_count(void **state)
 {
     struct wb_cfg cfg = log_cfg();
-    struct fake *f = opened(&cfg);
+    struct fake *f = fk_opened(&cfg);
 
     (void)state;
     flush_pages(f, 0, 2);
@@ -179,7 +171,7 @@ static void a_batch_that_never_got_credit_does_not_count(void **state)
 static void an_answer_may_come_before_the_send_is_done(void **state)
 {
     struct wb_cfg cfg = log_cfg();
-    struct fake *f = opened(&cfg);
+    struct fake *f = fk_opened(&cfg);
     struct fk_call *b;
 
     (void)state;
@@ -199,7 +191,7 @@ static void an_answer_may_come_before_the_send_is_done(void **state)
 static void a_lost_answer_ends_by_deadline_and_fence(void **state)
 {
     struct wb_cfg cfg = log_cfg();
-    struct fake *f = opened(&cfg);
+    struct fake *f = fk_opened(&cfg);
     struct fk_call *b, *c;
 
     (void)state;
@@ -233,7 +225,7 @@ static void a_lost_answer_ends_by_deadline_and_fence(void **state)
 static void a_refused_batch_is_an_error(void **state)
 {
     struct wb_cfg cfg = log_cfg();
-    struct fake *f = opened(&cfg);
+    struct fake *f = fk_opened(&cfg);
     struct fk_call *b;
 
     (void)state;
@@ -258,7 +250,7 @@ static void a_refused_batch_is_an_error(void **state)
 static void a_send_that_fails_or_is_too_late_is_an_error(void **state)
 {
     struct wb_cfg cfg = log_cfg();
-    struct fake *f = opened(&cfg);
+    struct fake *f = fk_opened(&cfg);
     struct fk_call *b;
 
     (void)state;
@@ -282,7 +274,7 @@ static void a_send_that_fails_or_is_too_late_is_an_error(void **state)
 static void a_fence_fails_what_is_not_answered(void **state)
 {
     struct wb_cfg cfg = log_cfg();
-    struct fake *f = opened(&cfg);
+    struct fake *f = fk_opened(&cfg);
     struct fk_call *b;
 
     (void)state;
@@ -302,7 +294,7 @@ static void a_fence_fails_what_is_not_answered(void **state)
 static void a_dead_node_loses_its_batches(void **state)
 {
     struct wb_cfg cfg = log_cfg();
-    struct fake *f = opened(&cfg);
+    struct fake *f = fk_opened(&cfg);
     struct fk_call *sent, *sending;
 
     (void)state;
@@ -331,14 +323,14 @@ static void plants_of_the_log(void **state)
 
     (void)state;
     fl_plant_add(&cfg.plants, "W-send-clean");
-    f = opened(&cfg);
+    f = fk_opened(&cfg);
     flush_pages(f, 1, 1);
     assert_int_equal(fk_find(f, FL_CALL_SEND)->msg.entries[0].mask, 6);
     assert_true(fk_run(f));
     fk_free(&f);
     cfg = log_cfg();
     fl_plant_add(&cfg.plants, "W-retire-on-post");
-    f = opened(&cfg);
+    f = fk_opened(&cfg);
     flush_pages(f, 1, 1);
     fk_done(f, fk_find(f, FL_CALL_SEND), FL_OK);
     assert_int_equal(fk_state(f, 1), WB_CLEAN);
