@@ -57,8 +57,10 @@ void coord_send_plan(struct coord_node *n)
     char trace[600];
     char *text = plan_to_json(c->p);
     snprintf(trace, sizeof(trace), "%s/%s.trace", c->o->out_dir, c->p->nodes[n->idx].name);
-    json_t *spent = json_array(); /* steps that an earlier life of the node has had */
-    json_t *armed = json_array(); /* what has to be in force before it has an address */
+    json_t *spent = json_array();  /* steps that an earlier life of the node has had */
+    json_t *armed = json_array();  /* what has to be in force before it has an address */
+    json_t *driver = json_array(); /* steps that no node does */
+    uint16_t cut;
     for (int i = 0; i < c->p->step_count; i++) {
         const struct plan_step *s = &c->p->steps[i];
         if (c->steps[i].begun)
@@ -66,18 +68,20 @@ void coord_send_plan(struct coord_node *n)
         if (plan_step_before_life(s) && s->target == n->idx &&
             (c->steps[i].in_force || (s->when == PLAN_AT_START && n->incarnation == 1)))
             json_array_append_new(armed, json_integer(i));
+        if (coord_ext_cuts(c, s, &cut))
+            json_array_append_new(driver, json_integer(i));
     }
     bool again = n->incarnation > 1; /* the trace of its first life stays */
     if (!text ||
         ctl_send(n->conn,
-                 json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:I,s:b,s:i,s:i,s:o,s:o}", "t", "plan",
+                 json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:I,s:b,s:i,s:i,s:o,s:o,s:o}", "t", "plan",
                            "plan", text, "index", n->idx, "fabric", c->o->fabric, "bind",
                            c->o->bind ? c->o->bind : "", "wait",
                            c->o->wait ? c->o->wait : "adaptive", "trace",
                            n->external || again ? "" : trace, "epoch_ns", (json_int_t)c->epoch_ns,
                            "external", n->external, "incarnation", (int)n->incarnation, "memory_fd",
-                           n->memory_fd >= 0 ? COORD_MEMORY_FD : -1, "spent", spent, "armed",
-                           armed)))
+                           n->memory_fd >= 0 ? COORD_MEMORY_FD : -1, "spent", spent, "armed", armed,
+                           "driver", driver)))
         coord_fail(c, "cannot send the plan to node %s: out of memory", c->p->nodes[n->idx].name);
     free(text);
 }
@@ -207,8 +211,8 @@ static bool step_begin_external(struct coord *c, int i)
     const struct plan_step *ps = &c->p->steps[i];
     enum coord_verb verb = COORD_KILL;
     int node = driven(c, i, &verb);
-    if (node < 0 && !c->nodes[ps->target].external)
-        return false;
+    if (node < 0 && (!c->nodes[ps->target].external || ps->action >= PLAN_CUT))
+        return false; /* faults that nodes do themselves are the same everywhere */
     struct coord_node *t = &c->nodes[node < 0 ? ps->target : node];
     if (t->exited || !t->conn) { /* gone already: the fault cannot fire, the site goes on */
         coord_step_end(c, i, false);
@@ -218,6 +222,10 @@ static bool step_begin_external(struct coord *c, int i)
     if (node < 0) { /* without a driver it can only be asked to die: others were refused */
         if (ps->action != PLAN_KILL || ctl_send(t->conn, json_pack("{s:s}", "t", "die")))
             coord_step_end(c, i, false);
+        return true;
+    }
+    if ((verb == COORD_CUT && t->down) || (verb == COORD_HEAL && !t->down)) {
+        coord_step_end(c, i, true); /* the other direction has done it */
         return true;
     }
     if (coord_driver_busy(c, t->idx, verb) || coord_driver_call(c, t->idx, verb, i))
@@ -237,8 +245,9 @@ static void step_begin(struct coord *c, int i, int waiter)
     s->waiter = waiter;
     if (step_begin_external(c, i))
         return;
-    if (ps->action >= PLAN_CUT && (plan_step_info(plan_step_kind(ps))->pair || t->pid > 0 ||
-                                   ps->action == PLAN_RESTART || plan_step_before_life(ps))) {
+    if (ps->action >= PLAN_CUT &&
+        (plan_step_info(plan_step_kind(ps))->pair || t->pid > 0 || t->conn ||
+         ps->action == PLAN_RESTART || plan_step_before_life(ps))) {
         coord_fault_begin(c, i);
         return;
     }

@@ -145,7 +145,8 @@ static void judge_limits(const struct doctor_facts *f, struct doctor_report *r)
     } else {
         say(c, "--fabric verbs can register %" PRIu64 " pages at most; tcp and sockets pin nothing",
             f->memlock_bytes / FL_PAGE_BYTES);
-        advise(c, "ulimit -l unlimited (docker, podman: --ulimit memlock=-1)");
+        advise(c,
+               "ulimit -l unlimited (docker, podman: --cap-add IPC_LOCK, or --ulimit memlock=-1)");
     }
     c = check(r, "open-files", files ? DOCTOR_OK : DOCTOR_LIMITED);
     value(c, "%" PRIu64 " of at most %" PRIu64, f->nofile, f->nofile_hard);
@@ -284,7 +285,8 @@ static void judge_uffd(const struct doctor_facts *f, struct doctor_report *r)
     } else {
         say(c, "nothing yet: the mprotect tracker does without");
         advise(c, "%s",
-               f->seccomp == 2 ? "a seccomp filter may refuse it: --security-opt seccomp=unconfined"
+               f->seccomp == 2 ? "a seccomp filter may refuse it: docker, podman: --device "
+                                 "/dev/userfaultfd, or --security-opt seccomp=unconfined"
                                : "needs a kernel with CONFIG_USERFAULTFD");
     }
 }

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/util.h>
+#include <netdb.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -367,17 +368,45 @@ static int connect_once(const struct sockaddr_storage *sa, int len, uint64_t dea
     return so_err;
 }
 
+/** ADDR:PORT, or NAME:PORT by the system's resolver. 0, EINVAL (neither), EHOSTUNREACH (not yet). */
+static int resolve(const char *join, struct sockaddr_storage *ret, int *ret_len)
+{
+    const struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *found = NULL;
+    char name[256];
+    const char *colon = strrchr(join, ':');
+    *ret_len = sizeof(*ret);
+    if (!evutil_parse_sockaddr_port(join, (struct sockaddr *)ret, ret_len))
+        return 0;
+    if (!colon || colon == join || colon - join >= (long)sizeof(name) ||
+        parse_number(colon + 1, 1, 65535) < 0)
+        return EINVAL;
+    snprintf(name, sizeof(name), "%.*s", (int)(colon - join), join);
+    if (getaddrinfo(name, colon + 1, &hints, &found) || !found)
+        return EHOSTUNREACH;
+    memcpy(ret, found->ai_addr, found->ai_addrlen);
+    *ret_len = (int)found->ai_addrlen;
+    freeaddrinfo(found);
+    return 0;
+}
+
 /** Connects within @seconds. Whoever starts nodes and coordinator need not start them in order. */
 static int connect_to(const char *join, int seconds, int *ret_fd, struct fl_errmsg *err)
 {
     struct sockaddr_storage sa;
-    int len = sizeof(sa), e;
-    if (evutil_parse_sockaddr_port(join, (struct sockaddr *)&sa, &len))
-        return fl_fail(err, FL_EINVAL, "--join %s is not ADDR:PORT with a numeric address", join);
+    int len = sizeof(sa), e = 0;
     uint64_t deadline_ns = fl_clock_ns() + (uint64_t)seconds * FL_NS_PER_S;
-    while ((e = connect_once(&sa, len, deadline_ns, ret_fd)) != 0 &&
-           fl_clock_ns() + RW_RETRY_MS * FL_NS_PER_MS < deadline_ns)
+    for (;;) {
+        int once = resolve(join, &sa, &len);
+        if (once == EINVAL)
+            return fl_fail(err, FL_EINVAL, "--join %s is not ADDR:PORT or NAME:PORT", join);
+        once = once ? once : connect_once(&sa, len, deadline_ns, ret_fd);
+        if (!once || !e || once != ETIMEDOUT) /* a refusal says more than the last, hasty look */
+            e = once;
+        if (!e || fl_clock_ns() + RW_RETRY_MS * FL_NS_PER_MS >= deadline_ns)
+            break;
         poll(NULL, 0, RW_RETRY_MS);
+    }
     if (e)
         return fl_fail(
             err, fl_err_from_errno(e),

@@ -45,8 +45,9 @@ struct rw_thread {
 
 /** A step of the plan as far as this node has part in it. */
 struct rw_fault {
-    bool spent; /* fired in an earlier life of this node */
-    bool early; /* to be armed before the node registers memory */
+    bool spent;  /* fired in an earlier life of this node */
+    bool early;  /* to be armed before the node registers memory */
+    bool driver; /* done to a container from outside */
     bool armed, ever;
     uint64_t from, hits, told; /* device's count at the beginning, at the end; told so far */
 };

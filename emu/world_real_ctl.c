@@ -79,6 +79,7 @@ static int take_settings(struct rw *w, const json_t *m, struct fl_errmsg *err)
     for (int i = 0; i < w->plan->step_count; i++) {
         w->faults[i].spent = names_step(m, "spent", i);
         w->faults[i].early = names_step(m, "armed", i);
+        w->faults[i].driver = names_step(m, "driver", i);
     }
     rv = rw_memory_map(w, (int)number_of(m, "memory_fd", 65535), err);
     if (rv)
@@ -431,7 +432,8 @@ void rw_site(void *arg, struct emu_node *n, enum fl_site site, uint64_t nth)
             history_flush(w->history);
         if (s->action == PLAN_KILL && s->target == w->self)
             die(w, i);
-        rw_site_faults(w, i);
+        if (!w->faults[i].driver)
+            rw_site_faults(w, i);
         site_ask(w, i);
     }
 }

@@ -173,10 +173,10 @@ result $? "a key that others can read is refused by the node"
 [ $? = 64 ] && grep -q "open to others" "$tmp/stderr"
 result $? "and by the run"
 
-join=127.0.0.1:1
+join=localhost:1
 node m0 --join-deadline 1
 wait "$node_m0"
-[ $? = 1 ] && grep -q "cannot reach the coordinator at 127.0.0.1:1 within 1 s.*FL_ECONN" "$tmp/m0.log"
+[ $? = 1 ] && grep -q "cannot reach the coordinator at localhost:1 within 1 s.*FL_ECONN" "$tmp/m0.log"
 result $? "a node that reaches no coordinator ends at its deadline"
 
 # --- ports, names, steps ----------------------------------------------------------------------------
