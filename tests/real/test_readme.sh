@@ -49,6 +49,8 @@ for file in $(grep -oE '(ci|emu|scenarios|tests)/[a-z0-9_./-]*[a-z0-9]' README.m
     [ -e "$file" ]
     report $? "$file is there"
 done
+ci/matrix --check >"$work/out" 2>&1
+report $? "the table of scenarios has a row for each"
 [ $n -gt 20 ]
 report $? "README.md was read"
 echo "1..$n"
