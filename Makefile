@@ -141,6 +141,10 @@ check-rxe: $(RXE_BIN) ## verbs on soft-RoCE devices in guests: fabric, scenarios
 	@rm -rf $(BUILD)/matrix/rxe.tsv
 	@ci/run-tests rxe --build $(BUILD) --timeout 800 --jobs 1 $(wildcard tests/rxe/test_*.sh)
 
+# An image from Debian packages, run by podman (ci/deps containers).
+check-containers: $(BUILD)/farline ## an image is built; scenarios with a container for each node
+	@ci/run-tests containers --build $(BUILD) --timeout 580 ci/containers
+
 smoke-rxe: $(RXE_BIN) ## of that, one boot: the fabric's tests and one scenario
 	@ci/rxe-guest --timeout 400 ci/rxe-smoke $^
 
@@ -223,7 +227,7 @@ FORCE:
 .SECONDARY:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: all check lanes-common unit check-unit check-sim check-real check-rxe check-asan check-tsan \
+.PHONY: all check lanes-common unit check-unit check-sim check-real check-rxe check-containers check-asan check-tsan \
 	check-clang check-cross fuzz-smoke tidy lint lint-files format coverage bench bench-rxe \
 	smoke-rxe demo install clean help FORCE
 -include $(wildcard $(foreach d,$(BUILD) build-asan build-tsan build-cov build-clang build-fuzz build-arm64 build-s390x,\
