@@ -120,7 +120,7 @@ build-fuzz/fuzz_%: build-fuzz/obj/tests/fuzz/fuzz_%.o build-fuzz/libfarline.a
 check: ## every lane, timed; ends with the sum of all test cases
 	@MAKE="$(MAKE)" ci/lanes $(LANES)
 
-LANES ?= lint unit sim real rxe asan tsan clang cross fuzz coverage
+LANES ?= lint unit sim real rxe containers asan tsan clang cross fuzz coverage
 
 # What several lanes need of the plain build: they run at once.
 lanes-common: $(BUILD)/farline $(call bin,$(BUILD),$(UNIT_SRC) $(SIM_SRC) $(REAL_SRC))
