@@ -242,10 +242,8 @@ static void print_rows(const struct explore_result *r, FILE *out)
 
 /* Planted bugs that no configuration can show. tests/sim/test_explore_plants.c finds the others. */
 static const char *const hidden[FL_PLANT_COUNT] = {
-    [FL_PLANT_NO_RECORD] = "no pool outlives its node here and no node dies within a step, so that "
-                           "nobody ever reads a record of commits",
-    [FL_PLANT_NEIGHBOUR] = "the mistake is made where a node cuts a write into spans of bytes; a "
-                           "write has whole lines here, and carries itself out",
+    [FL_PLANT_NO_RECORD] = "no node dies within a step, and no pool outlives its node",
+    [FL_PLANT_NEIGHBOUR] = "the mistake is in a node's spans of bytes; a write has lines here",
 };
 
 const char *emu_explore_hides(enum fl_plant x)
