@@ -73,7 +73,7 @@ static const struct row rows[] = {
     ROW("two pages gated together", 2, 1, 1, 64, 8, LARGE, .stores = 2, .loads = 1, .pressure = 1,
         .closes = 1),
     ROW("two pages in one log batch", 2, 1, 1, 64, 8, LOG | LARGE, .stores = 2, .errors = 1,
-        .closes = 1),
+        .dups = 1, .closes = 1),
     ROW("four pages of five fit, one of them dirty", 5, 1, 1, 64, 8, LARGE, .stores = 1,
         .loads = 5),
     ROW("two pages on two nodes, one dies", 2, 1, 2, 64, 8, LARGE, .stores = 2, .crashes = 1,

@@ -106,31 +106,32 @@ static void every_bug_that_can_show_is_found_by_its_own_check(void **state)
     assert_true(found >= 8);
 }
 
-/* They are not found, the search ends, and the reason is printed. */
-static void a_bug_that_cannot_show_is_told_so(void **state)
+/* All of them at once: nothing is found, the search ends, and each reason is printed. */
+static void bugs_that_cannot_show_are_told_so(void **state)
 {
+    struct fl_plants p = {{0}};
+    struct explore_result r;
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+
     (void)state;
+    assert_non_null(out);
+    for (int i = 0; i < FL_PLANT_COUNT; i++)
+        if (emu_explore_hides((enum fl_plant)i) != NULL)
+            assert_int_equal(fl_plant_add(&p, fl_plant_info((enum fl_plant)i)->id), FL_OK);
+    assert_int_equal(emu_explore_quick("writeback", &p, out, &r), FL_OK);
+    fclose(out);
     for (int i = 0; i < FL_PLANT_COUNT; i++) {
-        enum fl_plant x = (enum fl_plant)i;
-        const char *why = emu_explore_hides(x);
-        struct fl_plants p = {{0}};
-        struct explore_result r;
-        char *text = NULL;
-        size_t len = 0;
-        if (why == NULL)
-            continue;
-        FILE *out = open_memstream(&text, &len);
-        assert_non_null(out);
-        fl_plant_add(&p, fl_plant_info(x)->id);
-        assert_int_equal(emu_explore_quick("writeback", &p, out, &r), FL_OK);
-        fclose(out);
-        assert_non_null(strstr(text, fl_plant_info(x)->id));
-        assert_non_null(strstr(text, why));
-        assert_false(r.violated);
-        assert_int_equal(r.complete, r.configs);
-        assert_int_equal(r.rows_missing, 0);
-        free(text);
+        const char *why = emu_explore_hides((enum fl_plant)i);
+        bool told = strstr(text, fl_plant_info((enum fl_plant)i)->id) != NULL;
+        assert_int_equal(told, why != NULL);
+        assert_true(why == NULL || strstr(text, why) != NULL);
     }
+    free(text);
+    assert_false(r.violated);
+    assert_int_equal(r.complete, r.configs);
+    assert_int_equal(r.rows_missing, 0);
     assert_null(emu_explore_hides(FL_PLANT_COUNT));
 }
 
@@ -147,7 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_configuration_that_is_not_there_is_refused),
         cmocka_unit_test(every_bug_that_can_show_is_found_by_its_own_check),
-        cmocka_unit_test(a_bug_that_cannot_show_is_told_so),
+        cmocka_unit_test(bugs_that_cannot_show_are_told_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
