@@ -201,7 +201,8 @@ static bool over(void *arg)
 {
     const struct swarm *s = arg;
 
-    return s->sum.by_verdict[EMU_SKIPPED] > 0 || s->cases_rc != FL_OK || (s->a->until_violated && enough(s));
+    return s->sum.by_verdict[EMU_SKIPPED] > 0 || s->cases_rc != FL_OK ||
+           (s->a->until_violated && enough(s));
 }
 
 static void tick(void *arg)

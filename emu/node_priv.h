@@ -97,7 +97,7 @@ struct emu_node {
     const uint8_t *payload;
     bool running;
     uint64_t slow_ns, slow_until_ns, slow_hits; /* a fault: steps come this far apart */
-    uint64_t steps; /* of the core */
+    uint64_t steps;                             /* of the core */
 
     struct node_timer timers[NODE_TIMERS_MAX];
     unsigned timer_count;
