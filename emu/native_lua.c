@@ -275,6 +275,7 @@ int native_lua(const struct plan *p, const struct plan_workload *w, const struct
     if (!rv)
         rv = j.rv;
     free(code);
+    free(j.root); /* of a state that was lost with its heap; otherwise it is closed */
     if (rv)
         return rv;
     ret->rows = w->ops;
