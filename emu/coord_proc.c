@@ -190,8 +190,9 @@ void coord_judge_loss(struct coord_node *n)
         return;
     n->lost_judged = true;
     n->planned_death = n->planned_death || dies_in_own_site(n) || coord_fault_bars(n);
-    coord_steps_check(c);
-    if (n->planned_death || n->down || c->stopping)
+    bool planned = n->planned_death;
+    coord_steps_check(c); /* a restart that was waiting for this begins the node's next life */
+    if (planned || n->down || c->stopping)
         return;
     struct result_node *rn = &c->r->nodes[n->idx];
     char how[96], tail[360];
