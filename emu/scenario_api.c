@@ -11,12 +11,14 @@
 
 const char *scn_value_text(lua_State *L, int idx, const char *key, char *buf, size_t buf_size)
 {
+    int whole;
+    lua_Integer n;
+
     switch (lua_type(L, idx)) {
     case LUA_TNUMBER:
-        if (lua_isinteger(L, idx))
-            snprintf(buf, buf_size, "%lld", (long long)lua_tointeger(L, idx));
-        else if (lua_tonumber(L, idx) == (lua_Number)(long long)lua_tonumber(L, idx))
-            snprintf(buf, buf_size, "%lld", (long long)lua_tonumber(L, idx));
+        n = lua_tointegerx(L, idx, &whole); /* 3.0, too; not what no integer can hold */
+        if (whole)
+            snprintf(buf, buf_size, "%lld", (long long)n);
         else
             snprintf(buf, buf_size, "%.17g", lua_tonumber(L, idx));
         return buf;
