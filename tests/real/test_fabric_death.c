@@ -46,6 +46,13 @@ static struct tp_cfg beating_cfg(void)
     return cfg;
 }
 
+/** Silence is seen at the latest after this: emulated processors share one with whatever else runs
+ * here, and get to a timer when they get to run. */
+static uint64_t silence_max_ns(const struct tp_cfg *cfg)
+{
+    return (strcmp(provider, "verbs") == 0 ? 20 : 4) * cfg->heartbeat_miss_ns;
+}
+
 static void death_of_an_idle_peer_is_seen(void **state)
 {
     (void)state;
@@ -141,10 +148,10 @@ static void silence_is_seen_within_the_heartbeat_bound(void **state)
     assert_int_equal(atoi(fab_ask(p.c, "count down")), 0);
     fab_signal(p.c, SIGSTOP);
     uint64_t t = fab_now_ns();
-    assert_true(fab_until(p.f, fab_is_down, 1, 5000));
+    assert_true(fab_until(p.f, fab_is_down, 1, (unsigned)(silence_max_ns(&cfg) / FL_NS_PER_MS)));
     uint64_t took = p.f->down_ns[1] - t;
     assert_int_equal(p.f->down_cause[1], FL_ETIMEDOUT);
-    assert_in_range(took, cfg.heartbeat_miss_ns - 2 * cfg.heartbeat_ns, 4 * cfg.heartbeat_miss_ns);
+    assert_in_range(took, cfg.heartbeat_miss_ns - 2 * cfg.heartbeat_ns, silence_max_ns(&cfg));
     pair_free(&p);
 }
 
@@ -183,14 +190,14 @@ static void a_stopped_peer_is_down_though_it_serves(void **state)
 
     fab_signal(p.c, SIGSTOP);
     uint64_t t = fab_now_ns();
-    while (p.f->down[1] == 0 && fab_now_ns() - t < 5 * FL_NS_PER_S) {
+    while (p.f->down[1] == 0 && fab_now_ns() - t < silence_max_ns(&cfg)) {
         fab_read(p.f, ++tag, 0, 4096, 5 * FL_NS_PER_S);
         assert_true(fab_until(p.f, fab_has_done, tag, 5000));
         served += fab_status(p.f, tag) == FL_OK;
     }
     assert_int_equal(p.f->down_cause[1], FL_ETIMEDOUT);
     assert_in_range(p.f->down_ns[1] - t, cfg.heartbeat_miss_ns - 2 * cfg.heartbeat_ns,
-                    4 * cfg.heartbeat_miss_ns);
+                    silence_max_ns(&cfg));
     assert_in_range(served, 1, tag);
     fab_read(p.f, tag + 1, 0, 4096, 5 * FL_NS_PER_S);
     assert_true(fab_until(p.f, fab_has_done, tag + 1, 2000));
